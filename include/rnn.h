@@ -1,0 +1,875 @@
+/*
+ * rnn.h: recurrent neural networks on the CPU. The C interface of librnn and its manual.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Read in this order:
+ *   1. Basics        status codes, messages, versions, what every function promises
+ *   2. Cell math     one step of a cell on the caller's arrays: no handle, no setup
+ *   3. Builder       a network as a list of named nodes
+ *   4. Network       load, save, parameters, metadata
+ *   5. State         h and c of every layer
+ *   6. Run, train    a batch of sequences; backpropagation through time
+ *   7. Stream        one step at a time, real-time safe
+ *
+ * A first program:
+ *
+ *     rnn_network *network = NULL;
+ *     if (rnn_network_load("model.safetensors", NULL, &network) != RNN_OK)
+ *       return puts(rnn_last_error_message()), 1;
+ *     rnn_stream *stream = NULL;
+ *     rnn_stream_create(network, NULL, &stream);
+ *     float *x, *y; size_t x_count, y_count;
+ *     rnn_stream_input(stream, &x, &x_count);
+ *     rnn_stream_output(stream, &y, &y_count);
+ *     for (;;) { read_frame(x); rnn_stream_step(stream); use(y); }
+ *
+ * Letters used throughout: T time steps, N rows of the batch, I input size, H hidden size, O output size,
+ * L layers, D directions (1 or 2), G gates (vanilla 1, GRU 3, LSTM 4). Shapes stand in brackets; every array
+ * is row-major and, unless it says otherwise, time-major: [T, N, I].
+ *
+ * Gates are stacked in PyTorch's order: GRU r, z, n (reset, update, candidate); LSTM i, f, g, o (input, forget,
+ * cell, output). Weights are named and shaped as in PyTorch's state_dict: weight_ih_l0 [G*H, I],
+ * weight_hh_l0 [G*H, H], bias_ih_l0 [G*H], bias_hh_l0 [G*H]; a layer with one bias per gate has bias_l0 [G*H].
+ *
+ * What every function promises:
+ *   - It never ends or traps the host. Bad input gives a negative status, a message in rnn_last_error_message()
+ *     and untouched outputs, except that an out_* handle is set to NULL first.
+ *   - Handles are checked values, not addresses: a destroyed, foreign or wrong-kind handle gives
+ *     RNN_ERROR_INVALID_HANDLE. An object lives until the calls running on it return, and a stream or tape keeps
+ *     what it needs of its network: the order of destruction is free. Every destroy accepts NULL.
+ *   - Arrays must be aligned for their type, and an output may not overlap any other array
+ *     (RNN_ERROR_INVALID_ARGUMENT). Each array is followed by its count in elements, which must be at least what
+ *     the shapes need (RNN_ERROR_BUFFER_TOO_SMALL); elements past the needed ones are not touched.
+ *     An array that is not wanted is NULL with count 0, where its text allows it.
+ *   - An options argument may be NULL: all defaults. Otherwise begin with its RNN_*_OPTIONS_INIT and change fields;
+ *     zero is the default everywhere. A shorter struct_size is an older caller; a longer one is accepted while its
+ *     unknown tail is zero.
+ *   - float32 by default. A function with the suffix _f64 is the same for networks of dtype RNN_DTYPE_FLOAT64;
+ *     calling the other one gives RNN_ERROR_DTYPE.
+ *   - Arithmetic runs in librnn's floating-point mode (round to nearest, denormals are zero, exceptions masked),
+ *     and the caller's mode is back on return. NaN in data passes through; NaN in an option is an error.
+ *   - Same bits: a sequence at once, one step at a time, in any chunks, in a batch or alone, padded or not,
+ *     training or running, gives the same bits (docs/contract.md).
+ *
+ * Any status can come with RNN_ERROR_OUT_OF_MEMORY or RNN_ERROR_INVALID_HANDLE; the texts below name the others.
+ *
+ * Threads: "thread-safe" means that any threads may call at once on the same object. Builders, states, streams and
+ * tapes belong to one thread at a time: a second call that finds one in use gets RNN_ERROR_BUSY.
+ *
+ * ABI policy: docs/decisions/abi.md. SONAME is librnn.so.0 until 1.0; functions are added, never changed; struct
+ * fields are appended; constants keep their values.
+ */
+#ifndef RNN_H
+#define RNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RNN_VERSION_MAJOR 0
+#define RNN_VERSION_MINOR 1
+#define RNN_VERSION_PATCH 0
+#define RNN_VERSION_STRING "0.1.0"
+/** 10000 * major + 100 * minor + patch. */
+#define RNN_VERSION_NUMBER 100
+
+#if defined(__GNUC__)
+#  define RNN_CHECKED __attribute__((visibility("default"), warn_unused_result))
+#  define RNN_API __attribute__((visibility("default")))
+#else
+#  define RNN_CHECKED
+#  define RNN_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ======================================================================================= 1. Basics */
+
+/** Result of a call: RNN_OK, or one of the RNN_ERROR_* below. Values are never reused. @since 0.1 */
+typedef int32_t rnn_status;
+#define RNN_OK ((rnn_status)0)
+/** An argument has a value that is not allowed: NULL, 0, NaN, out of range, misaligned, overlapping. */
+#define RNN_ERROR_INVALID_ARGUMENT ((rnn_status)-1)
+/** A handle is NULL, destroyed, of another kind, or not one of ours. */
+#define RNN_ERROR_INVALID_HANDLE ((rnn_status)-2)
+/** A count is below what the shapes need. */
+#define RNN_ERROR_BUFFER_TOO_SMALL ((rnn_status)-3)
+/** Sizes do not fit together: nodes, parameters, states of another network. */
+#define RNN_ERROR_SHAPE ((rnn_status)-4)
+/** float32 asked of a float64 network, or the reverse. */
+#define RNN_ERROR_DTYPE ((rnn_status)-5)
+/** Memory could not be had, or the size overflows. */
+#define RNN_ERROR_OUT_OF_MEMORY ((rnn_status)-6)
+/** A file could not be opened, read, written or renamed. */
+#define RNN_ERROR_IO ((rnn_status)-7)
+/** A model file is damaged or lies about itself. */
+#define RNN_ERROR_FORMAT ((rnn_status)-8)
+/** Valid, but nothing that this version of librnn computes: an unknown operator, a newer format, a missing backend. */
+#define RNN_ERROR_UNSUPPORTED ((rnn_status)-9)
+/** The object is in use by another call. */
+#define RNN_ERROR_BUSY ((rnn_status)-10)
+/** No parameter, state, node or metadata entry of that name or index. */
+#define RNN_ERROR_NOT_FOUND ((rnn_status)-11)
+
+/** Element type of a network, fixed when it is made. */
+#define RNN_DTYPE_FLOAT32 0
+#define RNN_DTYPE_FLOAT64 1
+
+/** A network: architecture and weights. Shared by any number of threads. @since 0.1 */
+typedef struct rnn_network rnn_network;
+/** The list of nodes a network is built from. @since 0.1 */
+typedef struct rnn_builder rnn_builder;
+/** h (and c) of every recurrent layer, for N rows; also holds gradients with respect to them. @since 0.1 */
+typedef struct rnn_state rnn_state;
+/** A network, a state and all scratch memory, made beforehand, for one step at a time. @since 0.1 */
+typedef struct rnn_stream rnn_stream;
+/** What a training forward pass kept for the backward pass. @since 0.1 */
+typedef struct rnn_tape rnn_tape;
+
+/** The version of the library that runs, "major.minor.patch". Thread-safe, real-time safe. @since 0.1 */
+RNN_API const char *rnn_version(void);
+
+/** RNN_VERSION_NUMBER of the library that runs. Thread-safe, real-time safe. @since 0.1 */
+RNN_API uint32_t rnn_version_number(void);
+
+/**
+ * The message of the last call on this thread that failed: the argument, what was expected, what came.
+ *
+ * @return Never NULL; "" before the first error. Valid until the next failing call on this thread. A call that
+ *         succeeds leaves it as it is. Thread-safe, real-time safe.
+ * @since 0.1
+ */
+RNN_API const char *rnn_last_error_message(void);
+
+/** The constant's name, such as "RNN_ERROR_SHAPE"; "unknown status" for other values. Thread-safe. @since 0.1 */
+RNN_API const char *rnn_status_name(rnn_status status);
+
+/**
+ * The kernels in use: "x86-64-v4", "x86-64-v3" or "baseline". Chosen once per process, the best that processor and
+ * operating system support; RNN_FORCE_KERNELS in the environment names a lower one (an unknown or unsupported name
+ * is ignored). v4 and v3 give the same bits; baseline has no fused multiply-add and gives others. Thread-safe.
+ * @since 0.1
+ */
+RNN_API const char *rnn_kernels_name(void);
+
+/**
+ * Chooses who computes large matrix products of the whole process from now on.
+ *
+ * @param name  "none": librnn's own kernels (the default). "openblas": the OpenBLAS of the system, loaded now, in a
+ *              namespace of its own; small products stay with the own kernels. With it the same-bits promise does
+ *              not hold. RNN_BLAS=openblas in the environment asks for it at start.
+ * @return RNN_ERROR_UNSUPPORTED if libopenblas cannot be loaded, RNN_ERROR_INVALID_ARGUMENT for another name; the
+ *         choice is then as before. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_blas_set(const char *name);
+
+/** "none", or OpenBLAS's own description of itself, such as "OpenBLAS 0.3.21 …". Thread-safe. @since 0.1 */
+RNN_API const char *rnn_blas_name(void);
+
+/* ==================================================================================== 2. Cell math */
+
+/*
+ * One step of a cell, forward and backward, on arrays of the caller, row-vector convention: X [N, I], H [N, H]. N, I and H
+ * fix the length of every array, so no counts are passed. The bits are those of one step of a network.
+ *
+ *   weight_ih [G*H, I], weight_hh [G*H, H], bias_ih and bias_hh [G*H]; either bias, or both, may be NULL for none. Two
+ *   biases that are simply added (all but the candidate of the reset-after GRU) are summed in double and rounded once.
+ *   A NULL hidden_state or cell_state is all zeros, with the same bits.
+ *   Gradients are overwritten, not accumulated; a NULL gradient is not computed.
+ *
+ * Errors of all of them: RNN_ERROR_INVALID_ARGUMENT (N, I or H is 0 or too large, a required pointer is NULL, an array is
+ * misaligned, an output overlaps another array, an unknown nonlinearity or variant). Thread-safe. They may allocate
+ * scratch memory: for real time use a stream.
+ */
+
+#define RNN_NONLINEARITY_TANH 0
+#define RNN_NONLINEARITY_RELU 1
+
+/** Reset gate before the recurrent product: H̃ = tanh(X W_xh + (R ⊙ H) W_hh + b_h). The textbook's GRU, ONNX's default. */
+#define RNN_GRU_RESET_BEFORE 0
+/** Reset gate after it: H̃ = tanh(X W_xh + b_xh + R ⊙ (H W_hh + b_hh)). PyTorch, cuDNN, Keras. No weights convert one into
+ *  the other. */
+#define RNN_GRU_RESET_AFTER 1
+
+/**
+ * Vanilla cell: H' = φ(X W_xh + H W_hh + b_h), φ = tanh or ReLU.
+ *
+ * @param nonlinearity      RNN_NONLINEARITY_*.
+ * @param input             X [N, I].
+ * @param hidden_state      H [N, H], or NULL for zeros.
+ * @param out_hidden_state  H' [N, H].
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_vanilla_forward(
+    int32_t nonlinearity, size_t N, size_t I, size_t H,
+    const float *input, const float *hidden_state,
+    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh,
+    float *out_hidden_state);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_vanilla_forward_f64(
+    int32_t nonlinearity, size_t N, size_t I, size_t H,
+    const double *input, const double *hidden_state,
+    const double *weight_ih, const double *weight_hh, const double *bias_ih, const double *bias_hh,
+    double *out_hidden_state);
+
+/**
+ * Backward of rnn_vanilla_forward: A = ∂L/∂H' ⊙ φ'(·), ∂L/∂X = A W_xhᵀ, ∂L/∂H = A W_hhᵀ, ∂L/∂W_xh = Xᵀ A,
+ * ∂L/∂W_hh = Hᵀ A, ∂L/∂b = Σ_n A.
+ *
+ * @param next_hidden_state           H' [N, H], as the forward call returned it.
+ * @param next_hidden_state_gradient  ∂L/∂H' [N, H].
+ * @param out_bias_gradient           [H]: the gradient of bias_ih, and equally of bias_hh.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_vanilla_backward(
+    int32_t nonlinearity, size_t N, size_t I, size_t H,
+    const float *input, const float *hidden_state,
+    const float *weight_ih, const float *weight_hh,
+    const float *next_hidden_state, const float *next_hidden_state_gradient,
+    float *out_input_gradient, float *out_hidden_state_gradient,
+    float *out_weight_ih_gradient, float *out_weight_hh_gradient, float *out_bias_gradient);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_vanilla_backward_f64(
+    int32_t nonlinearity, size_t N, size_t I, size_t H,
+    const double *input, const double *hidden_state,
+    const double *weight_ih, const double *weight_hh,
+    const double *next_hidden_state, const double *next_hidden_state_gradient,
+    double *out_input_gradient, double *out_hidden_state_gradient,
+    double *out_weight_ih_gradient, double *out_weight_hh_gradient, double *out_bias_gradient);
+
+/**
+ * GRU: R = σ(X W_xr + H W_hr + b_r), Z = σ(X W_xz + H W_hz + b_z), H̃ as the variant says, H' = Z ⊙ H + (1 - Z) ⊙ H̃.
+ *
+ * @param variant    RNN_GRU_RESET_BEFORE or RNN_GRU_RESET_AFTER.
+ * @param out_trace  [N, 4*H] for the backward call, or NULL. Each row: R, Z, H̃, and Q, which is R ⊙ H for reset-before and
+ *                   H W_hh + b_hh for reset-after.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_gru_forward(
+    int32_t variant, size_t N, size_t I, size_t H,
+    const float *input, const float *hidden_state,
+    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh,
+    float *out_hidden_state, float *out_trace);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_gru_forward_f64(
+    int32_t variant, size_t N, size_t I, size_t H,
+    const double *input, const double *hidden_state,
+    const double *weight_ih, const double *weight_hh, const double *bias_ih, const double *bias_hh,
+    double *out_hidden_state, double *out_trace);
+
+/**
+ * Backward of rnn_gru_forward.
+ *
+ * @param trace                  [N, 4*H] from the forward call.
+ * @param out_bias_ih_gradient   [3*H].
+ * @param out_bias_hh_gradient   [3*H]. Equal to out_bias_ih_gradient for reset-before; for reset-after the candidate's
+ *                               part is ∂L/∂b_hh = Σ_n A_n ⊙ R.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_gru_backward(
+    int32_t variant, size_t N, size_t I, size_t H,
+    const float *input, const float *hidden_state,
+    const float *weight_ih, const float *weight_hh,
+    const float *trace, const float *next_hidden_state_gradient,
+    float *out_input_gradient, float *out_hidden_state_gradient,
+    float *out_weight_ih_gradient, float *out_weight_hh_gradient,
+    float *out_bias_ih_gradient, float *out_bias_hh_gradient);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_gru_backward_f64(
+    int32_t variant, size_t N, size_t I, size_t H,
+    const double *input, const double *hidden_state,
+    const double *weight_ih, const double *weight_hh,
+    const double *trace, const double *next_hidden_state_gradient,
+    double *out_input_gradient, double *out_hidden_state_gradient,
+    double *out_weight_ih_gradient, double *out_weight_hh_gradient,
+    double *out_bias_ih_gradient, double *out_bias_hh_gradient);
+
+/**
+ * LSTM: I = σ(X W_xi + H W_hi + b_i), F = σ(X W_xf + H W_hf + b_f), O = σ(X W_xo + H W_ho + b_o),
+ * C̃ = tanh(X W_xc + H W_hc + b_c), C' = F ⊙ C + I ⊙ C̃, H' = O ⊙ tanh(C').
+ *
+ * @param cell_state  C [N, H], or NULL for zeros.
+ * @param out_trace   [N, 4*H] for the backward call, or NULL. Each row: I, F, C̃, O.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_lstm_forward(
+    size_t N, size_t I, size_t H,
+    const float *input, const float *hidden_state, const float *cell_state,
+    const float *weight_ih, const float *weight_hh, const float *bias_ih, const float *bias_hh,
+    float *out_hidden_state, float *out_cell_state, float *out_trace);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_lstm_forward_f64(
+    size_t N, size_t I, size_t H,
+    const double *input, const double *hidden_state, const double *cell_state,
+    const double *weight_ih, const double *weight_hh, const double *bias_ih, const double *bias_hh,
+    double *out_hidden_state, double *out_cell_state, double *out_trace);
+
+/**
+ * Backward of rnn_lstm_forward.
+ *
+ * @param trace                       [N, 4*H] from the forward call.
+ * @param next_cell_state             C' [N, H], as the forward call returned it.
+ * @param next_hidden_state_gradient  ∂L/∂H' [N, H], or NULL for zeros.
+ * @param next_cell_state_gradient    ∂L/∂C' [N, H] from the step after this one, or NULL for zeros.
+ * @param out_bias_gradient           [4*H]: the gradient of bias_ih, and equally of bias_hh.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_lstm_backward(
+    size_t N, size_t I, size_t H,
+    const float *input, const float *hidden_state, const float *cell_state,
+    const float *weight_ih, const float *weight_hh,
+    const float *trace, const float *next_cell_state,
+    const float *next_hidden_state_gradient, const float *next_cell_state_gradient,
+    float *out_input_gradient, float *out_hidden_state_gradient, float *out_cell_state_gradient,
+    float *out_weight_ih_gradient, float *out_weight_hh_gradient, float *out_bias_gradient);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_lstm_backward_f64(
+    size_t N, size_t I, size_t H,
+    const double *input, const double *hidden_state, const double *cell_state,
+    const double *weight_ih, const double *weight_hh,
+    const double *trace, const double *next_cell_state,
+    const double *next_hidden_state_gradient, const double *next_cell_state_gradient,
+    double *out_input_gradient, double *out_hidden_state_gradient, double *out_cell_state_gradient,
+    double *out_weight_ih_gradient, double *out_weight_hh_gradient, double *out_bias_gradient);
+
+/* ====================================================================================== 3. Builder */
+
+/*
+ * A network is a list of named nodes. Each node but the inputs reads one earlier node (a sum reads several), named by
+ * `input`; NULL means the node added last. A node's own name may be NULL: it is then its position, "0", "1", ….
+ * Names have 1 to 128 characters of [A-Za-z0-9_.-] and are unique. The node added last is the network's output.
+ * Parameters are named NODE.PARAMETER, such as "gru.weight_ih_l0".
+ *
+ * Errors of every add: RNN_ERROR_INVALID_ARGUMENT (a bad or repeated name, a size of 0), RNN_ERROR_NOT_FOUND (no such
+ * input node), RNN_ERROR_SHAPE (that node has the wrong size or kind). The builder is then as before.
+ */
+
+typedef struct rnn_builder_options {
+  size_t struct_size;
+  /** RNN_DTYPE_*: of the network to build. */
+  int32_t dtype;
+  int32_t reserved;
+} rnn_builder_options;
+#define RNN_BUILDER_OPTIONS_INIT { sizeof(rnn_builder_options), RNN_DTYPE_FLOAT32, 0 }
+
+/** Makes an empty builder. RNN_ERROR_INVALID_ARGUMENT: unknown dtype. Thread-safe. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_create(const rnn_builder_options *options, rnn_builder **out_builder);
+
+/**
+ * Adds an input of `size` features. The feature inputs of a network are passed side by side, in the order in which they
+ * were added: `input` of rnn_network_run is [T, N, sum of the sizes].
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_builder_add_input(rnn_builder *builder, const char *name, size_t size);
+
+/**
+ * Adds an input of one token (an index) per row and step, for an embedding or one-hot node. The token inputs of a
+ * network are passed side by side: `tokens` of rnn_network_run is [T, N, number of token inputs].
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_builder_add_token_input(rnn_builder *builder, const char *name);
+
+/** Adds an embedding: Y = weight[token], parameter weight [vocabulary_size, embedding_size]. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_embedding(
+    rnn_builder *builder, const char *name, const char *input, size_t vocabulary_size, size_t embedding_size);
+
+/** Adds a one-hot encoding of a token: Y [.., size] is 1 at the token, 0 elsewhere. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_one_hot(
+    rnn_builder *builder, const char *name, const char *input, size_t size);
+
+#define RNN_CELL_VANILLA 0
+#define RNN_CELL_GRU 1
+#define RNN_CELL_LSTM 2
+
+/** As the cell's home has it: two for vanilla, LSTM and reset-after GRU (PyTorch), one for reset-before GRU. */
+#define RNN_BIAS_DEFAULT 0
+/** No bias. */
+#define RNN_BIAS_NONE 1
+/** One bias per gate: bias_l0. For a reset-after GRU the recurrent product then has none. */
+#define RNN_BIAS_SINGLE 2
+/** Two: bias_ih_l0 and bias_hh_l0. Trained apart, as PyTorch does. */
+#define RNN_BIAS_DOUBLE 3
+
+typedef struct rnn_recurrent_options {
+  size_t struct_size;
+  /** H; required. */
+  size_t hidden_size;
+  /** L; 0 means 1. Layer l + 1 reads the output of layer l, both directions side by side. */
+  size_t num_layers;
+  /** RNN_CELL_*. */
+  int32_t cell;
+  /** RNN_NONLINEARITY_*, of the vanilla cell. */
+  int32_t nonlinearity;
+  /** RNN_GRU_*, of the GRU. */
+  int32_t gru_variant;
+  /** RNN_BIAS_*. */
+  int32_t bias;
+  /** 1: a second cell with weights of its own (suffix _reverse) reads the sequence backwards; output [.., 2*H]. */
+  int32_t bidirectional;
+  int32_t reserved;
+  /** Probability that an output of a layer, but the last, is dropped in rnn_network_forward_train; [0, 1). */
+  double dropout;
+} rnn_recurrent_options;
+#define RNN_RECURRENT_OPTIONS_INIT { sizeof(rnn_recurrent_options), 0, 0, 0, 0, 0, 0, 0, 0, 0.0 }
+
+/** Adds a stack of recurrent layers of one kind and size; output [.., D*H]. Options are required. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_recurrent(
+    rnn_builder *builder, const char *name, const char *input, const rnn_recurrent_options *options);
+
+/** Adds Y = X weightᵀ + bias: weight [output_size, input size], and bias [output_size] if `bias` is 1. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_linear(
+    rnn_builder *builder, const char *name, const char *input, size_t output_size, int32_t bias);
+
+/**
+ * Adds the choice of the last step: Y [N, F] is X at step T - 1 (at the row's length - 1), zero for an empty
+ * sequence. Nodes after it have one step. Of a bidirectional layer this is the output at that step, in which the
+ * backward direction has read one input only.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_builder_add_last_step(rnn_builder *builder, const char *name, const char *input);
+
+/** Adds dropout: in rnn_network_forward_train each element is 0 with the probability [0, 1), and divided by 1 - probability
+ *  otherwise; elsewhere it does nothing. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_dropout(
+    rnn_builder *builder, const char *name, const char *input, double probability);
+
+/** Adds the sum of two or more earlier nodes of one size, in the order given: residual connections. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_sum(
+    rnn_builder *builder, const char *name, const char *const *inputs, size_t input_count);
+
+/** PyTorch's: recurrent layers U(-1/√H, 1/√H), linear U(-1/√I, 1/√I), embedding N(0, 1). */
+#define RNN_INITIALIZATION_PYTORCH 0
+/** The textbook's: weights N(0, deviation²), biases 0. */
+#define RNN_INITIALIZATION_NORMAL 1
+/** Keras': recurrent weights orthogonal gate by gate, others Glorot uniform, biases 0. */
+#define RNN_INITIALIZATION_ORTHOGONAL 2
+/** All zeros, for weights that are set afterwards. */
+#define RNN_INITIALIZATION_ZEROS 3
+
+typedef struct rnn_build_options {
+  size_t struct_size;
+  /** The numbers depend on the seed, the place of the parameter in the list and nothing else: not on platform or dtype
+   *  (a float32 is the float64 rounded). */
+  uint64_t seed;
+  /** RNN_INITIALIZATION_*. */
+  int32_t initialization;
+  int32_t reserved;
+  /** Added to the forget gate's bias of LSTM layers (to bias_ih where there are two). */
+  double forget_bias;
+  /** Standard deviation for RNN_INITIALIZATION_NORMAL; 0 means 0.01. */
+  double deviation;
+} rnn_build_options;
+#define RNN_BUILD_OPTIONS_INIT { sizeof(rnn_build_options), 0, 0, 0, 0.0, 0.0 }
+
+/**
+ * Makes a network of the nodes so far, with initial weights. The builder stays usable.
+ *
+ * @return RNN_ERROR_INVALID_ARGUMENT: no node but inputs, an input that nothing reads, an unknown initialization, a
+ *         deviation or forget bias that is not finite.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_builder_build(
+    rnn_builder *builder, const rnn_build_options *options, rnn_network **out_network);
+
+/** Frees a builder. NULL and handles that are not valid do nothing. @since 0.1 */
+RNN_API void rnn_builder_destroy(rnn_builder *builder);
+
+/* ====================================================================================== 4. Network */
+
+typedef struct rnn_load_options {
+  size_t struct_size;
+  /** Refuse models with more parameters than this, before memory is taken; 0 means no limit. */
+  size_t max_parameters;
+} rnn_load_options;
+#define RNN_LOAD_OPTIONS_INIT { sizeof(rnn_load_options), 0 }
+
+/**
+ * Loads a model file (safetensors with librnn's architecture in its metadata; docs/format.md).
+ *
+ * The file is mapped, checked and copied; it may be replaced while the network lives, but not be truncated in place
+ * during the call.
+ *
+ * @param path  UTF-8, ended by 0.
+ * @return RNN_ERROR_IO, RNN_ERROR_FORMAT (the message names the tensor, node or byte), RNN_ERROR_UNSUPPORTED (an operator
+ *         or format version that this library does not know). Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_load(
+    const char *path, const rnn_load_options *options, rnn_network **out_network);
+
+/** Loads a model file from memory, which may be freed afterwards. Otherwise as rnn_network_load. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_load_memory(
+    const uint8_t *bytes, size_t byte_count, const rnn_load_options *options, rnn_network **out_network);
+
+typedef struct rnn_save_options {
+  size_t struct_size;
+  /** 1: do not wait until the file is on the disk. Faster; after a power loss the old file may be back. */
+  int32_t no_sync;
+  int32_t reserved;
+} rnn_save_options;
+#define RNN_SAVE_OPTIONS_INIT { sizeof(rnn_save_options), 0, 0 }
+
+/**
+ * Writes the network as a model file, atomically: a reader sees the old file or the new one, never a part.
+ *
+ * @return RNN_ERROR_IO, with the file as it was. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_save(
+    rnn_network *network, const char *path, const rnn_save_options *options);
+
+/** Frees a network; calls running on it end first, streams and tapes made from it stay usable. @since 0.1 */
+RNN_API void rnn_network_destroy(rnn_network *network);
+
+typedef struct rnn_network_info {
+  size_t struct_size;
+  /** RNN_DTYPE_*. */
+  int32_t dtype;
+  /** 1: rnn_stream_create works; 0: some layer is bidirectional. */
+  int32_t streamable;
+  /** 1: the output has one step, [N, O]; 0: [T, N, O]. */
+  int32_t single_step_output;
+  int32_t reserved;
+  /** Features of all feature inputs together; 0 if there are none. */
+  size_t input_size;
+  /** Number of token inputs. */
+  size_t token_count;
+  size_t output_size;
+  /** Number of named parameters, and of elements in all of them. */
+  size_t parameter_count;
+  size_t parameter_elements;
+  /** Number of named states, and of elements in all of them for one row of the batch. */
+  size_t state_count;
+  size_t state_elements;
+  /** Recurrent layers times directions, over all nodes: the rows of the gradient flow. */
+  size_t layer_directions;
+} rnn_network_info;
+#define RNN_NETWORK_INFO_INIT { sizeof(rnn_network_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/** Tells the sizes of a network. Set out_info->struct_size first. Thread-safe. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_describe(rnn_network *network, rnn_network_info *out_info);
+
+typedef struct rnn_tensor_info {
+  size_t struct_size;
+  /** Valid while the network, or a stream or tape made from it, lives. */
+  const char *name;
+  /** Where the tensor begins, in elements, among all tensors in order; for a state, with one row. */
+  size_t offset;
+  /** Elements; the product of the shape. */
+  size_t element_count;
+  size_t rank;
+  /** The first `rank` are used. */
+  size_t shape[4];
+} rnn_tensor_info;
+#define RNN_TENSOR_INFO_INIT { sizeof(rnn_tensor_info), NULL, 0, 0, 0, { 0, 0, 0, 0 } }
+
+/** Tells name, place and shape of parameter `index`. RNN_ERROR_NOT_FOUND past the last. Thread-safe. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_parameter_info(rnn_network *network, size_t index, rnn_tensor_info *out_info);
+
+/**
+ * Tells name, place and shape of state `index`: NODE.h, and NODE.c for LSTM, each [L*D, N, H], shown for N = 1. In an array
+ * of all states for N rows, each begins at N times its offset. RNN_ERROR_NOT_FOUND past the last. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_state_info(rnn_network *network, size_t index, rnn_tensor_info *out_info);
+
+/**
+ * Copies a parameter out.
+ *
+ * @param name  As rnn_network_parameter_info tells it, or NULL for all of them, in order, as one array.
+ * @return RNN_ERROR_NOT_FOUND, RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_DTYPE. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_parameter_get(
+    rnn_network *network, const char *name, float *out_values, size_t values_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_parameter_get_f64(
+    rnn_network *network, const char *name, double *out_values, size_t values_count);
+
+/**
+ * Replaces a parameter (name NULL: all of them). Calls in flight, streams and tapes keep the weights they began with; later
+ * calls, streams and rnn_stream_reset see the new ones. Costs a copy of all weights: set all at once where many change.
+ *
+ * @param values_count  Exactly the parameter's elements, else RNN_ERROR_SHAPE.
+ * @return RNN_ERROR_NOT_FOUND, RNN_ERROR_SHAPE, RNN_ERROR_DTYPE. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_parameter_set(
+    rnn_network *network, const char *name, const float *values, size_t values_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_parameter_set_f64(
+    rnn_network *network, const char *name, const double *values, size_t values_count);
+
+/**
+ * Copies the architecture out, as the JSON text of the model file (docs/format.md).
+ *
+ * @param buffer      Receives the text and a final 0, or NULL with capacity 0 to ask for the length.
+ * @param out_length  Characters of the text without the final 0; may be NULL. Set also when the buffer is too small.
+ * @return RNN_ERROR_BUFFER_TOO_SMALL if capacity <= length and buffer is not NULL. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_architecture(
+    rnn_network *network, char *buffer, size_t capacity, size_t *out_length);
+
+/**
+ * Copies the metadata entry `key` out (vocabulary, scaling, class names, sample rate: whatever the maker stored).
+ * Buffer, length and errors as rnn_network_architecture; RNN_ERROR_NOT_FOUND if there is none. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_metadata_get(
+    rnn_network *network, const char *key, char *buffer, size_t capacity, size_t *out_length);
+
+/**
+ * Stores a metadata entry, to be saved with the network. Keys have 1 to 256 bytes and do not begin with "librnn.".
+ *
+ * @param value  UTF-8, at most 16 MiB; NULL removes the entry.
+ * @return RNN_ERROR_INVALID_ARGUMENT. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_metadata_set(rnn_network *network, const char *key, const char *value);
+
+/** Copies the key of metadata entry `index` out, in sorted order. RNN_ERROR_NOT_FOUND past the last. Thread-safe. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_metadata_key(
+    rnn_network *network, size_t index, char *buffer, size_t capacity, size_t *out_length);
+
+/* ======================================================================================== 5. State */
+
+typedef struct rnn_state_options {
+  size_t struct_size;
+  /** N; 0 means 1. */
+  size_t batch_size;
+} rnn_state_options;
+#define RNN_STATE_OPTIONS_INIT { sizeof(rnn_state_options), 0 }
+
+/** Makes a state of zeros for a network. Thread-safe. @since 0.1 */
+RNN_CHECKED rnn_status rnn_state_create(
+    rnn_network *network, const rnn_state_options *options, rnn_state **out_state);
+
+/** Makes a copy. @since 0.1 */
+RNN_CHECKED rnn_status rnn_state_clone(rnn_state *state, rnn_state **out_state);
+
+/** Sets everything to zero. @since 0.1 */
+RNN_CHECKED rnn_status rnn_state_reset(rnn_state *state);
+
+/**
+ * Copies values out: the array `name` (NODE.h or NODE.c, [L*D, N, H]), or with NULL all of them in order, which is also
+ * how to store a state. RNN_ERROR_NOT_FOUND, RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_DTYPE.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_state_read(rnn_state *state, const char *name, float *out_values, size_t values_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_state_read_f64(rnn_state *state, const char *name, double *out_values, size_t values_count);
+
+/** Copies values in; values_count must be exact (RNN_ERROR_SHAPE). Otherwise as rnn_state_read. @since 0.1 */
+RNN_CHECKED rnn_status rnn_state_write(rnn_state *state, const char *name, const float *values, size_t values_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_state_write_f64(rnn_state *state, const char *name, const double *values, size_t values_count);
+
+/** Frees a state. @since 0.1 */
+RNN_API void rnn_state_destroy(rnn_state *state);
+
+/* =================================================================================== 6. Run, train */
+
+typedef struct rnn_run_options {
+  size_t struct_size;
+  /** 1: input, tokens and output are [N, T, ..] instead of [T, N, ..]. */
+  int32_t batch_first;
+  int32_t reserved;
+} rnn_run_options;
+#define RNN_RUN_OPTIONS_INIT { sizeof(rnn_run_options), 0, 0 }
+
+/**
+ * Runs a network over a batch of sequences.
+ *
+ * @param T             Time steps; 0 is a legal empty chunk.
+ * @param N             Rows, at least 1.
+ * @param input         [T, N, input_size], or NULL if the network has no feature input.
+ * @param input_count   At least T*N*input_size.
+ * @param tokens        [T, N, token_count], each in [0, vocabulary_size), or NULL if the network has no token input.
+ * @param lengths       [N]: row n ends after lengths[n] <= T steps. Past its end nothing is read, outputs are 0 and the state
+ *                      stays; a backward direction begins at the row's own last step; any order of lengths. NULL: all T.
+ * @param state         The initial state, replaced by the final one; NULL: zeros, and the final state is dropped.
+ * @param output        [T, N, output_size], or [N, output_size] when single_step_output.
+ * @return RNN_ERROR_INVALID_ARGUMENT (N is 0, a token or length out of range), RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_SHAPE
+ *         (a state of another network or batch size), RNN_ERROR_DTYPE, RNN_ERROR_BUSY (the state is in use). Output
+ *         and state are then unchanged. Thread-safe on the network.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_run(
+    rnn_network *network, size_t T, size_t N,
+    const float *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    rnn_state *state,
+    float *output, size_t output_count,
+    const rnn_run_options *options);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_run_f64(
+    rnn_network *network, size_t T, size_t N,
+    const double *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    rnn_state *state,
+    double *output, size_t output_count,
+    const rnn_run_options *options);
+
+typedef struct rnn_train_options {
+  size_t struct_size;
+  /** As in rnn_run_options; rnn_network_backward uses the same layout. */
+  int32_t batch_first;
+  int32_t reserved;
+  /** Dropout masks are a function of (seed, step, node, layer, time, row, unit): the same call gives the same mask. */
+  uint64_t dropout_seed;
+  uint64_t step;
+  /** Absolute time of the first step, so that a sequence in chunks gets the masks of the whole. */
+  uint64_t first_time;
+} rnn_train_options;
+#define RNN_TRAIN_OPTIONS_INIT { sizeof(rnn_train_options), 0, 0, 0, 0, 0 }
+
+/**
+ * As rnn_network_run, with dropout, and keeps what the backward pass needs: about T*N*(G+2)*H elements a layer.
+ * Without dropout the output has the bits of rnn_network_run.
+ *
+ * @param out_tape  For any number of calls of rnn_network_backward; free with rnn_tape_destroy.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_forward_train(
+    rnn_network *network, size_t T, size_t N,
+    const float *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    rnn_state *state,
+    float *output, size_t output_count,
+    const rnn_train_options *options, rnn_tape **out_tape);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_forward_train_f64(
+    rnn_network *network, size_t T, size_t N,
+    const double *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    rnn_state *state,
+    double *output, size_t output_count,
+    const rnn_train_options *options, rnn_tape **out_tape);
+
+typedef struct rnn_backward_options {
+  size_t struct_size;
+  /** [layer_directions, T]: receives ||∂L/∂H_t||, the Euclidean norm over all rows of the gradient that reaches H_t, from the
+   *  output of that step and from later steps. NULL: not computed. */
+  double *hidden_flow;
+  size_t hidden_flow_count;
+} rnn_backward_options;
+#define RNN_BACKWARD_OPTIONS_INIT { sizeof(rnn_backward_options), NULL, 0 }
+
+/**
+ * Backpropagation through time, with the weights of the forward pass.
+ *
+ * @param network                     The network the tape comes from.
+ * @param output_gradient             ∂L/∂output, in the shape and layout of the forward call. Padding is ignored.
+ * @param final_state_gradient        ∂L/∂(final state), or NULL for zeros.
+ * @param out_input_gradient          ∂L/∂input, or NULL. Exactly 0 in padding.
+ * @param initial_state_gradient      Receives ∂L/∂(initial state), or NULL. May be the same handle as
+ *                                    final_state_gradient.
+ * @param out_gradients               ∂L/∂parameters, overwritten: one array in the order of rnn_network_parameter_info, or NULL.
+ * @return RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_SHAPE (a state or tape of another network), RNN_ERROR_DTYPE.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_backward(
+    rnn_network *network, rnn_tape *tape,
+    const float *output_gradient, size_t output_gradient_count,
+    rnn_state *final_state_gradient,
+    float *out_input_gradient, size_t input_gradient_count,
+    rnn_state *initial_state_gradient,
+    float *out_gradients, size_t gradients_count,
+    const rnn_backward_options *options);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_backward_f64(
+    rnn_network *network, rnn_tape *tape,
+    const double *output_gradient, size_t output_gradient_count,
+    rnn_state *final_state_gradient,
+    double *out_input_gradient, size_t input_gradient_count,
+    rnn_state *initial_state_gradient,
+    double *out_gradients, size_t gradients_count,
+    const rnn_backward_options *options);
+
+/** Frees a tape. @since 0.1 */
+RNN_API void rnn_tape_destroy(rnn_tape *tape);
+
+/* ======================================================================================= 7. Stream */
+
+typedef struct rnn_stream_options {
+  size_t struct_size;
+  /** N; 0 means 1. */
+  size_t batch_size;
+  /** Threads that a step may use; 0 and 1 mean the caller's alone, the only value of this version. */
+  size_t num_threads;
+} rnn_stream_options;
+#define RNN_STREAM_OPTIONS_INIT { sizeof(rnn_stream_options), 0, 0 }
+
+/**
+ * Makes a stream with a state of zeros. Everything a step needs is allocated here.
+ *
+ * @return RNN_ERROR_UNSUPPORTED: a layer is bidirectional, and needs the whole sequence; or num_threads is above 1.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_stream_create(
+    rnn_network *network, const rnn_stream_options *options, rnn_stream **out_stream);
+
+/**
+ * The memory a step reads its features from, [N, input_size], and writes its result to, [N, output_size]. The stream owns
+ * it; it does not move and is valid until the stream is destroyed. RNN_ERROR_DTYPE. @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_stream_input(rnn_stream *stream, float **out_values, size_t *out_count);
+RNN_CHECKED rnn_status rnn_stream_output(rnn_stream *stream, float **out_values, size_t *out_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_stream_input_f64(rnn_stream *stream, double **out_values, size_t *out_count);
+RNN_CHECKED rnn_status rnn_stream_output_f64(rnn_stream *stream, double **out_values, size_t *out_count);
+
+/** The memory a step reads its tokens from, [N, token_count]; otherwise as rnn_stream_input. @since 0.1 */
+RNN_CHECKED rnn_status rnn_stream_tokens(rnn_stream *stream, int64_t **out_values, size_t *out_count);
+
+/**
+ * One step: reads the bound input and tokens, advances the state, writes the bound output. Works for both dtypes.
+ *
+ * Real-time safe: no allocation, no lock, no system call; the same time for silence as for sound.
+ *
+ * @return RNN_ERROR_INVALID_ARGUMENT: a bound token is out of range; the state is then as before.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_stream_step(rnn_stream *stream);
+
+/**
+ * T steps from and to arrays of the caller: shapes and errors as rnn_network_run, time-major. The bound input and output
+ * are overwritten. Real-time safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_stream_process(
+    rnn_stream *stream, size_t T,
+    const float *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    float *output, size_t output_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_stream_process_f64(
+    rnn_stream *stream, size_t T,
+    const double *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    double *output, size_t output_count);
+
+/** Sets the state to zero and takes up the network's present weights. Not real-time safe. @since 0.1 */
+RNN_CHECKED rnn_status rnn_stream_reset(rnn_stream *stream);
+
+/** Copies the stream's state to `state`, which has the same network and batch size (RNN_ERROR_SHAPE). Real-time safe. @since 0.1 */
+RNN_CHECKED rnn_status rnn_stream_state_get(rnn_stream *stream, rnn_state *state);
+
+/** Copies `state` to the stream's; otherwise as rnn_stream_state_get. @since 0.1 */
+RNN_CHECKED rnn_status rnn_stream_state_set(rnn_stream *stream, rnn_state *state);
+
+/** Frees a stream and the memory that was bound to it. @since 0.1 */
+RNN_API void rnn_stream_destroy(rnn_stream *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* RNN_H */

@@ -841,8 +841,8 @@ RNN_CHECKED rnn_status rnn_stream_tokens(rnn_stream *stream, int64_t **out_value
 RNN_CHECKED rnn_status rnn_stream_step(rnn_stream *stream);
 
 /**
- * T steps from and to arrays of the caller: shapes and errors as rnn_network_run, time-major. The bound input and output
- * are overwritten. Real-time safe.
+ * T steps from and to arrays of the caller: shapes and errors as rnn_network_run, time-major. The bound arrays are not
+ * touched. Real-time safe.
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_stream_process(

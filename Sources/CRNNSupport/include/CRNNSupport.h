@@ -1,0 +1,63 @@
+/*
+ * What Swift cannot say: the processor's level, the floating-point mode, a thread-local message, and the table that each
+ * instruction set's kernel module fills. Internal: not installed, nothing of it leaves librnn.so.
+ */
+#ifndef CRNNSUPPORT_H
+#define CRNNSUPPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- processor ---- */
+
+/** 4 for x86-64-v4, 3 for x86-64-v3, otherwise 0; asks the operating system's support too (XCR0). */
+int32_t rnn_cpu_level(void);
+
+/* ---- floating-point mode: round to nearest, flush to zero, denormals are zero, exceptions masked ---- */
+
+/** Sets librnn's mode and returns the caller's. A real call, so that the compiler moves no load or store across it. */
+uint32_t rnn_cpu_mode_enter(void);
+void rnn_cpu_mode_leave(uint32_t saved);
+
+/* ---- the last error message of this thread ---- */
+
+const char *_Nonnull rnn_cpu_message(void);
+void rnn_cpu_message_set(const char *_Nonnull utf8, size_t count);
+
+/* ---- kernels ---- */
+
+/** A kernel takes one struct of arguments (RNNKernelBodies/Arguments.swift), so that a table holds one C type. */
+typedef void (*rnn_cpu_kernel)(const void *_Nonnull arguments);
+
+typedef struct rnn_cpu_kernels {
+  /** Outputs in a packed panel: a layout private to each instruction set. */
+  size_t panel_width;
+  rnn_cpu_kernel _Nonnull product;
+  rnn_cpu_kernel _Nonnull plain_product;
+  rnn_cpu_kernel _Nonnull sigmoid;
+  rnn_cpu_kernel _Nonnull tanh;
+  rnn_cpu_kernel _Nonnull add;
+  rnn_cpu_kernel _Nonnull vanilla_forward;
+  rnn_cpu_kernel _Nonnull vanilla_backward;
+  rnn_cpu_kernel _Nonnull lstm_forward;
+  rnn_cpu_kernel _Nonnull lstm_backward;
+  rnn_cpu_kernel _Nonnull gru_gates;
+  rnn_cpu_kernel _Nonnull gru_before_forward;
+  rnn_cpu_kernel _Nonnull gru_after_forward;
+  rnn_cpu_kernel _Nonnull gru_backward;
+  rnn_cpu_kernel _Nonnull gru_before_backward;
+  rnn_cpu_kernel _Nonnull gru_after_backward;
+  rnn_cpu_kernel _Nonnull column_sums;
+  rnn_cpu_kernel _Nonnull sum_of_squares;
+} rnn_cpu_kernels;
+
+void rnn_cpu_fill_baseline_f32(rnn_cpu_kernels *_Nonnull table);
+void rnn_cpu_fill_baseline_f64(rnn_cpu_kernels *_Nonnull table);
+#if defined(__x86_64__)
+void rnn_cpu_fill_v3_f32(rnn_cpu_kernels *_Nonnull table);
+void rnn_cpu_fill_v3_f64(rnn_cpu_kernels *_Nonnull table);
+void rnn_cpu_fill_v4_f32(rnn_cpu_kernels *_Nonnull table);
+void rnn_cpu_fill_v4_f64(rnn_cpu_kernels *_Nonnull table);
+#endif
+
+#endif

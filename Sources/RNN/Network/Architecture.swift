@@ -1,0 +1,407 @@
+import RNNKernels
+
+/// Element type of a network, fixed when it is made.
+public enum DataType: String, Sendable {
+  case float32
+  case float64
+}
+
+/// How many biases a recurrent layer has for each gate.
+public enum BiasMode: String, Sendable, CaseIterable {
+  case none
+  /// One: `bias_l0`.
+  case single
+  /// Two, as PyTorch has them: `bias_ih_l0` and `bias_hh_l0`, trained apart.
+  case double
+}
+
+/// A stack of recurrent layers of one kind and size.
+public struct RecurrentConfiguration: Equatable, Sendable {
+  public var cell: CellKind
+  /// H.
+  public var hiddenSize: Int
+  /// L.
+  public var layerCount: Int
+  public var bidirectional: Bool
+  public var bias: BiasMode
+  /// Of the output of each layer but the last, in training.
+  public var dropout: Double
+
+  /// - Parameter bias: nil takes the habit of the cell's home: one for the reset-before GRU, otherwise two.
+  public init(
+    _ cell: CellKind, hiddenSize: Int, layerCount: Int = 1, bidirectional: Bool = false, bias: BiasMode? = nil,
+    dropout: Double = 0
+  ) {
+    self.cell = cell
+    self.hiddenSize = hiddenSize
+    self.layerCount = layerCount
+    self.bidirectional = bidirectional
+    self.bias = bias ?? (cell == .gru(.resetBefore) ? .single : .double)
+    self.dropout = dropout
+  }
+
+  /// D.
+  public var directionCount: Int { bidirectional ? 2 : 1 }
+}
+
+/// What a node computes.
+public enum Operator: Equatable, Sendable {
+  /// The caller's features, [T, N, size].
+  case input(size: Int)
+  /// The caller's tokens, [T, N].
+  case tokenInput
+  /// weight[token].
+  case embedding(vocabularySize: Int, size: Int)
+  /// 1 at the token, 0 elsewhere.
+  case oneHot(size: Int)
+  case recurrent(RecurrentConfiguration)
+  /// X weightᵀ + bias: the output layer O_t = H_t W_hq + b_q.
+  case linear(outputSize: Int, bias: Bool)
+  /// [T, N, F] to [N, F].
+  case lastStep
+  case dropout(probability: Double)
+  /// Of two or more nodes.
+  case sum
+}
+
+/// A node: its name, what it computes, and the earlier nodes it reads.
+public struct Node: Equatable, Sendable {
+  public let name: String
+  public let operation: Operator
+  /// Positions in the list of nodes, all before this one.
+  public let inputs: [Int]
+  /// F: features of the result; 0 for tokens.
+  public let outputSize: Int
+  /// The result has one step, [N, F].
+  public let isSingleStep: Bool
+}
+
+/// What a parameter is for: initial values and the reader of files depend on it.
+enum ParameterRole: Equatable, Sendable {
+  case embedding
+  case recurrentInputWeight(hiddenSize: Int, gates: Int)
+  case recurrentHiddenWeight(hiddenSize: Int, gates: Int)
+  /// `isFirst`: the one that a forget bias is added to.
+  case recurrentBias(hiddenSize: Int, cell: CellKind, isFirst: Bool)
+  case linearWeight
+  case linearBias(inputSize: Int)
+}
+
+/// A named array among others in one buffer.
+public struct TensorSlot: Equatable, Sendable {
+  public let name: String
+  /// Elements before it; for a state, with one row.
+  public let offset: Int
+  public let shape: [Int]
+  public let count: Int
+}
+
+/// A network without its numbers: named nodes with named inputs, checked as they are added.
+public struct Architecture: Equatable, Sendable {
+  public let dataType: DataType
+  public private(set) var nodes: [Node] = []
+  /// Every parameter in the order of the buffer of all parameters.
+  public private(set) var parameters: [TensorSlot] = []
+  private(set) var parameterRoles: [ParameterRole] = []
+  private var parameterIndex: [String: Int] = [:]
+  /// NODE.h [L·D, N, H], and NODE.c for LSTM; counts and offsets are those of one row.
+  public private(set) var states: [TensorSlot] = []
+  /// Features of all feature inputs.
+  public private(set) var inputSize = 0
+  /// Token inputs.
+  public private(set) var tokenCount = 0
+  /// For each token input: tokens are below it. The smallest of the nodes that read it.
+  private(set) var vocabularySizes: [Int] = []
+  public private(set) var parameterCount = 0
+  /// Elements of all states of one row.
+  public private(set) var stateCount = 0
+  /// Layers times directions of all recurrent nodes.
+  public private(set) var layerDirections = 0
+  /// For each node: where its parameters and states begin in the lists above, and its place among inputs of its kind.
+  private(set) var firstParameter: [Int] = []
+  private(set) var firstState: [Int] = []
+  private(set) var inputOffset: [Int] = []
+  private(set) var firstLayer: [Int] = []
+
+  static let largestNodeCount = 1_000
+  static let largestParameterTensorCount = 20_000
+  static let largestNameLength = 128
+
+  public init(dataType: DataType = .float32) { self.dataType = dataType }
+
+  /// The node added last: its result is the network's.
+  var outputNode: Node? { nodes.last }
+  public var outputSize: Int { nodes.last?.outputSize ?? 0 }
+  public var hasSingleStepOutput: Bool { nodes.last?.isSingleStep ?? false }
+
+  /// Whether the network can be run one step at a time: no layer needs the future.
+  public var isStreamable: Bool {
+    nodes.allSatisfy { node in
+      if case .recurrent(let configuration) = node.operation { !configuration.bidirectional } else { true }
+    }
+  }
+
+  func index(ofNode name: String) -> Int? { nodes.firstIndex { $0.name == name } }
+  func parameter(named name: String) -> TensorSlot? { parameterIndex[name].map { parameters[$0] } }
+  func state(named name: String) -> TensorSlot? { states.first { $0.name == name } }
+
+  /// Adds a node.
+  ///
+  /// - Parameters:
+  ///   - name: nil names it by its position.
+  ///   - inputs: Names of earlier nodes; empty means the node added last (inputs have none).
+  /// - Throws: `invalidArgument`, `notFound`, `shape`, `outOfMemory` (sizes overflow); the architecture is then as before.
+  public mutating func add(_ operation: Operator, name: String? = nil, inputs: [String] = []) throws(RNNError) {
+    let name = name ?? String(nodes.count)
+    try checkName(name)
+    guard nodes.count < Self.largestNodeCount else {
+      throw RNNError(.unsupported, "a network has at most \(Self.largestNodeCount) nodes")
+    }
+    let sources = try resolve(inputs, of: name, operation)
+    let (outputSize, isSingleStep) = try outputShape(of: operation, name: name, sources: sources)
+
+    // Work on a copy: an error in the middle must leave nothing behind.
+    var next = self
+    next.firstParameter.append(parameters.count)
+    next.firstState.append(states.count)
+    next.firstLayer.append(layerDirections)
+    next.inputOffset.append(0)
+    switch operation {
+    case .input(let size):
+      next.inputOffset[nodes.count] = inputSize
+      next.inputSize = try checkedSum(inputSize, size, of: "the input features")
+    case .tokenInput:
+      next.inputOffset[nodes.count] = tokenCount
+      next.tokenCount += 1
+      next.vocabularySizes.append(largestCount)
+    case .embedding(let vocabularySize, let size):
+      next.limitTokens(of: sources[0], to: vocabularySize)
+      try next.addParameter("\(name).weight", [vocabularySize, size], .embedding)
+    case .linear(let size, let bias):
+      let inputSize = nodes[sources[0]].outputSize
+      try next.addParameter("\(name).weight", [size, inputSize], .linearWeight)
+      if bias { try next.addParameter("\(name).bias", [size], .linearBias(inputSize: inputSize)) }
+    case .recurrent(let configuration):
+      try next.addRecurrent(configuration, name: name, inputSize: nodes[sources[0]].outputSize)
+    case .oneHot(let size):
+      next.limitTokens(of: sources[0], to: size)
+    case .lastStep, .dropout, .sum:
+      break
+    }
+    next.nodes.append(
+      Node(name: name, operation: operation, inputs: sources, outputSize: outputSize, isSingleStep: isSingleStep))
+    self = next
+  }
+
+  /// Checks what only the whole list can tell.
+  func checkComplete() throws(RNNError) {
+    guard let last = nodes.last else { throw RNNError(.invalidArgument, "the network has no nodes") }
+    switch last.operation {
+    case .input, .tokenInput:
+      throw RNNError(.invalidArgument, "the last node, '\(last.name)', is an input: there is nothing to compute")
+    default: break
+    }
+    var isRead = [Bool](repeating: false, count: nodes.count)
+    for node in nodes { for input in node.inputs { isRead[input] = true } }
+    for (node, read) in zip(nodes.dropLast(), isRead) where !read {
+      throw RNNError(.invalidArgument, "node '\(node.name)' is read by no other node, and the output is '\(last.name)'")
+    }
+  }
+
+  // MARK: - Checks
+
+  private func checkName(_ name: String) throws(RNNError) {
+    let allowed = name.utf8.allSatisfy { byte in
+      switch byte {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-"):
+        true
+      default: false
+      }
+    }
+    guard allowed, (1...Self.largestNameLength).contains(name.utf8.count) else {
+      throw RNNError(
+        .invalidArgument,
+        "node name \(quoted(name)): expected 1 to \(Self.largestNameLength) characters of [A-Za-z0-9_.-]")
+    }
+    guard index(ofNode: name) == nil else { throw RNNError(.invalidArgument, "there is already a node '\(name)'") }
+  }
+
+  private func resolve(_ inputs: [String], of name: String, _ operation: Operator) throws(RNNError) -> [Int] {
+    let isInput: Bool
+    switch operation {
+    case .input, .tokenInput: isInput = true
+    default: isInput = false
+    }
+    if isInput {
+      guard inputs.isEmpty else { throw RNNError(.invalidArgument, "node '\(name)' is an input and reads no node") }
+      return []
+    }
+    guard !inputs.isEmpty else {
+      guard !nodes.isEmpty else {
+        throw RNNError(.invalidArgument, "node '\(name)' has nothing to read: add an input first")
+      }
+      guard operation != .sum else { throw RNNError(.invalidArgument, "sum '\(name)': expected the names of its inputs") }
+      return [nodes.count - 1]
+    }
+    if operation == .sum {
+      guard inputs.count >= 2 else { throw RNNError(.invalidArgument, "sum '\(name)': expected 2 or more inputs, got 1") }
+    } else if inputs.count != 1 {
+      throw RNNError(.invalidArgument, "node '\(name)' reads one node, got \(inputs.count)")
+    }
+    var sources: [Int] = []
+    for input in inputs {
+      guard let source = index(ofNode: input) else {
+        throw RNNError(.notFound, "node '\(name)' reads \(quoted(input)), and no node before it has that name")
+      }
+      sources.append(source)
+    }
+    return sources
+  }
+
+  private func outputShape(
+    of operation: Operator, name: String, sources: [Int]
+  ) throws(RNNError) -> (size: Int, isSingleStep: Bool) {
+    let first = sources.first.map { nodes[$0] }
+    let readsTokens = first?.operation == .tokenInput
+    func positive(_ size: Int, _ what: String) throws(RNNError) -> Int {
+      guard size > 0, size <= largestCount else {
+        throw RNNError(.invalidArgument, "node '\(name)': \(what) is \(size), expected at least 1")
+      }
+      return size
+    }
+    func probability(_ p: Double) throws(RNNError) {
+      guard p >= 0, p < 1 else { throw RNNError(.invalidArgument, "node '\(name)': dropout is \(p), expected [0, 1)") }
+    }
+    func features() throws(RNNError) -> Node {
+      guard let first, !readsTokens else {
+        throw RNNError(.shape, "node '\(name)' reads features, and '\(first?.name ?? "")' gives tokens")
+      }
+      return first
+    }
+    func tokens() throws(RNNError) {
+      guard readsTokens else {
+        throw RNNError(.shape, "node '\(name)' reads tokens, and '\(first?.name ?? "")' gives features")
+      }
+    }
+    switch operation {
+    case .input(let size):
+      return (try positive(size, "the size"), false)
+    case .tokenInput:
+      return (0, false)
+    case .embedding(let vocabularySize, let size):
+      try tokens()
+      _ = try positive(vocabularySize, "the vocabulary size")
+      return (try positive(size, "the embedding size"), false)
+    case .oneHot(let size):
+      try tokens()
+      return (try positive(size, "the size"), false)
+    case .recurrent(let configuration):
+      let source = try features()
+      guard !source.isSingleStep else {
+        throw RNNError(.shape, "recurrent node '\(name)' reads a sequence, and '\(source.name)' gives one step")
+      }
+      let hidden = try positive(configuration.hiddenSize, "the hidden size")
+      _ = try positive(configuration.layerCount, "the number of layers")
+      guard configuration.layerCount <= 1_000 else {
+        throw RNNError(.unsupported, "node '\(name)' has \(configuration.layerCount) layers, expected at most 1000")
+      }
+      try probability(configuration.dropout)
+      return (try checkedProduct(hidden, configuration.directionCount, of: "node '\(name)'"), false)
+    case .linear(let size, _):
+      return (try positive(size, "the output size"), try features().isSingleStep)
+    case .lastStep:
+      let source = try features()
+      guard !source.isSingleStep else {
+        throw RNNError(.shape, "last step '\(name)' reads a sequence, and '\(source.name)' gives one step")
+      }
+      return (source.outputSize, true)
+    case .dropout(let p):
+      let source = try features()
+      try probability(p)
+      return (source.outputSize, source.isSingleStep)
+    case .sum:
+      let source = try features()
+      for other in sources.dropFirst().map({ nodes[$0] }) {
+        guard other.operation != .tokenInput, other.outputSize == source.outputSize,
+          other.isSingleStep == source.isSingleStep
+        else {
+          throw RNNError(
+            .shape,
+            """
+            sum '\(name)': '\(source.name)' gives \(source.isSingleStep ? "one step" : "a sequence") of \
+            \(source.outputSize) features, '\(other.name)' \(other.isSingleStep ? "one step" : "a sequence") of \
+            \(other.outputSize)
+            """)
+        }
+      }
+      return (source.outputSize, source.isSingleStep)
+    }
+  }
+
+  // MARK: - Tables
+
+  private mutating func limitTokens(of node: Int, to size: Int) {
+    vocabularySizes[inputOffset[node]] = min(vocabularySizes[inputOffset[node]], size)
+  }
+
+  private mutating func addParameter(_ name: String, _ shape: [Int], _ role: ParameterRole) throws(RNNError) {
+    guard parameter(named: name) == nil else {
+      throw RNNError(.invalidArgument, "two parameters would be named '\(name)'")
+    }
+    var count = 1
+    for size in shape { count = try checkedProduct(count, size, of: "parameter '\(name)'") }
+    guard parameters.count < Self.largestParameterTensorCount else {
+      throw RNNError(.unsupported, "a network has at most \(Self.largestParameterTensorCount) parameter tensors")
+    }
+    parameterIndex[name] = parameters.count
+    parameters.append(TensorSlot(name: name, offset: parameterCount, shape: shape, count: count))
+    parameterRoles.append(role)
+    parameterCount = try checkedSum(parameterCount, count, of: "the parameters")
+  }
+
+  private mutating func addState(_ name: String, layers: Int, hiddenSize: Int) throws(RNNError) {
+    let count = try checkedProduct(layers, hiddenSize, of: "state '\(name)'")
+    states.append(TensorSlot(name: name, offset: stateCount, shape: [layers, 1, hiddenSize], count: count))
+    stateCount = try checkedSum(stateCount, count, of: "the states")
+  }
+
+  private mutating func addRecurrent(
+    _ configuration: RecurrentConfiguration, name: String, inputSize: Int
+  ) throws(RNNError) {
+    let hidden = configuration.hiddenSize, gates = configuration.cell.gateCount
+    let rows = try checkedProduct(gates, hidden, of: "the gates of node '\(name)'")
+    for layer in 0..<configuration.layerCount {
+      let layerInput = layer == 0 ? inputSize : hidden * configuration.directionCount
+      for direction in 0..<configuration.directionCount {
+        let suffix = "_l\(layer)" + (direction == 1 ? "_reverse" : "")
+        try addParameter(
+          "\(name).weight_ih\(suffix)", [rows, layerInput], .recurrentInputWeight(hiddenSize: hidden, gates: gates))
+        try addParameter(
+          "\(name).weight_hh\(suffix)", [rows, hidden], .recurrentHiddenWeight(hiddenSize: hidden, gates: gates))
+        func role(_ isFirst: Bool) -> ParameterRole {
+          .recurrentBias(hiddenSize: hidden, cell: configuration.cell, isFirst: isFirst)
+        }
+        switch configuration.bias {
+        case .none: break
+        case .single: try addParameter("\(name).bias\(suffix)", [rows], role(true))
+        case .double:
+          try addParameter("\(name).bias_ih\(suffix)", [rows], role(true))
+          try addParameter("\(name).bias_hh\(suffix)", [rows], role(false))
+        }
+      }
+    }
+    let layers = configuration.layerCount * configuration.directionCount
+    try addState("\(name).h", layers: layers, hiddenSize: hidden)
+    if configuration.cell.hasCellState { try addState("\(name).c", layers: layers, hiddenSize: hidden) }
+    layerDirections += layers
+  }
+}
+
+func checkedSum(_ a: Int, _ b: Int, of what: @autoclosure () -> String) throws(RNNError) -> Int {
+  let (sum, overflow) = a.addingReportingOverflow(b)
+  guard !overflow, sum <= largestCount else {
+    throw RNNError(.outOfMemory, "\(what()): \(a) + \(b) elements are more than memory can have")
+  }
+  return sum
+}

@@ -1,0 +1,189 @@
+import RNNKernels
+
+/// How a training pass draws its dropout masks: a function of these and of node, layer, time, row and unit.
+public struct DropoutKey: Equatable, Sendable {
+  public var seed: UInt64
+  public var step: UInt64
+  /// Absolute time of the first step.
+  public var firstTime: UInt64
+
+  public init(seed: UInt64 = 0, step: UInt64 = 0, firstTime: UInt64 = 0) {
+    self.seed = seed
+    self.step = step
+    self.firstTime = firstTime
+  }
+}
+
+extension Weights {
+  /// Runs the network over a chunk of sequences. Everything has been checked; nothing is allocated; nothing fails.
+  ///
+  /// - Parameters:
+  ///   - state: All states for N rows, replaced by the final ones.
+  ///   - output: [T, N, O] or [N, O].
+  ///   - dropout: In training; nil leaves every element as it is.
+  func forward(
+    _ batch: SequenceBatch, _ input: PassInput<Scalar>, state: UnsafeMutablePointer<Scalar>,
+    output: UnsafeMutablePointer<Scalar>, workspace: Workspace<Scalar>, dropout: DropoutKey?
+  ) {
+    let kernels = Scalar.kernels
+    let cells = batch.cellCount
+    for instruction in instructions {
+      let rows = instruction.isSingleStep ? batch.rowCount : cells
+      let isOutput = instruction.node == instructions.count &- 1
+      guard let result = workspace.results[instruction.node] ?? (isOutput ? output : nil) else { continue }
+      let source = self.source(instruction.source, input, workspace)
+      switch instruction.kind {
+      case .tokenInput: break
+      case .input:
+        copyColumns(instruction, batch, input, to: result)
+      case .embedding, .oneHot:
+        lookUp(instruction, batch, input, to: result)
+      case .recurrent:
+        runLayers(kernels, instruction, batch, source: source, state: state, result: result, workspace, dropout)
+      case .linear:
+        instruction.weight?.multiply(
+          kernels, rows: rows, input: source, inputRowStride: instruction.sourceSize, start: instruction.bias,
+          startRowStride: 0, output: result, outputRowStride: instruction.size)
+      case .lastStep:
+        takeLastStep(instruction, batch, source: source, to: result)
+      case .dropout:
+        result.update(from: source, count: rows &* instruction.size)
+        if let dropout {
+          let mask = DropoutMask<Scalar>(dropout, probability: instruction.dropout, node: instruction.node, layer: 0)
+          mask.apply(to: result, rows: rows, rowsPerStep: batch.rowCount, width: instruction.size)
+        }
+      case .sum:
+        result.update(from: source, count: rows &* instruction.size)
+        for i in 1..<instruction.sumSourceCount {
+          let other = self.source(sumSources[instruction.firstSumSource &+ i], input, workspace)
+          kernels.add(
+            AddArguments(
+              rows: 1, columns: rows &* instruction.size, values: result, valuesStride: 0, addend: other, addendStride: 0))
+        }
+      }
+      if !instruction.isSingleStep { batch.clearPadding(result, width: instruction.size) }
+    }
+  }
+
+  /// The result of a node, or the caller's features where they are the node.
+  func source(_ node: Int, _ input: PassInput<Scalar>, _ workspace: Workspace<Scalar>) -> UnsafePointer<Scalar> {
+    guard node >= 0 else { return UnsafePointer(parameters.baseAddress) }
+    if let result = workspace.results[node] { return UnsafePointer(result) }
+    // An empty chunk has no features; nothing is read then.
+    return input.features ?? UnsafePointer(parameters.baseAddress)
+  }
+
+  private func copyColumns(
+    _ instruction: Instruction<Scalar>, _ batch: SequenceBatch, _ input: PassInput<Scalar>,
+    to result: UnsafeMutablePointer<Scalar>
+  ) {
+    guard let features = input.features else { return }
+    let width = architecture.inputSize
+    for row in 0..<batch.cellCount {
+      (result + row &* instruction.size).update(
+        from: features + (row &* width &+ instruction.column), count: instruction.size)
+    }
+  }
+
+  private func lookUp(
+    _ instruction: Instruction<Scalar>, _ batch: SequenceBatch, _ input: PassInput<Scalar>,
+    to result: UnsafeMutablePointer<Scalar>
+  ) {
+    guard let tokens = input.tokens else { return }
+    let columns = architecture.tokenCount
+    for t in 0..<batch.stepCount {
+      // What a token past the end of its row says is not read.
+      for n in 0..<batch.rowCount where batch.isActive(step: t, row: n) {
+        let row = t &* batch.rowCount &+ n
+        let token = Int(tokens[row &* columns &+ instruction.column])
+        let line = result + row &* instruction.size
+        if let table = instruction.table {
+          line.update(from: table + token &* instruction.size, count: instruction.size)
+        } else {
+          line.update(repeating: 0, count: instruction.size)
+          line[token] = 1
+        }
+      }
+    }
+  }
+
+  private func takeLastStep(
+    _ instruction: Instruction<Scalar>, _ batch: SequenceBatch, source: UnsafePointer<Scalar>,
+    to result: UnsafeMutablePointer<Scalar>
+  ) {
+    for n in 0..<batch.rowCount {
+      let last = batch.lastStep(ofRow: n)
+      // Nothing of this row in this chunk: what an earlier chunk left stays.
+      guard last >= 0 else { continue }
+      (result + n &* instruction.size).update(
+        from: source + (last &* batch.rowCount &+ n) &* instruction.size, count: instruction.size)
+    }
+  }
+
+  private func runLayers(
+    _ kernels: borrowing KernelTable<Scalar>, _ instruction: Instruction<Scalar>, _ batch: SequenceBatch,
+    source: UnsafePointer<Scalar>, state: UnsafeMutablePointer<Scalar>, result: UnsafeMutablePointer<Scalar>,
+    _ workspace: Workspace<Scalar>, _ dropout: DropoutKey?
+  ) {
+    let n = batch.rowCount
+    var layerInput = source
+    for layer in 0..<instruction.layerCount {
+      let first = instruction.firstLayer &+ layer &* instruction.directionCount
+      let layerResult = workspace.layerResults[first] ?? result
+      for direction in 0..<instruction.directionCount {
+        let weights = layers[first &+ direction]
+        let h = weights.hiddenSize
+        let place = (layer &* instruction.directionCount &+ direction) &* n &* h
+        weights.forward(
+          kernels, batch, input: layerInput,
+          hidden: state + (instruction.hiddenOffset &* n &+ place), cell: state + (instruction.cellOffset &* n &+ place),
+          output: layerResult + direction &* h, outputStride: instruction.size,
+          scratch: workspace.scratch, trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil)
+      }
+      if let dropout, instruction.dropout > 0, layer < instruction.layerCount &- 1 {
+        let mask = DropoutMask<Scalar>(dropout, probability: instruction.dropout, node: instruction.node, layer: layer)
+        mask.apply(to: layerResult, rows: batch.cellCount, rowsPerStep: n, width: instruction.size)
+      }
+      layerInput = UnsafePointer(layerResult)
+    }
+  }
+}
+
+extension SequenceBatch {
+  /// The last active step of a row in this chunk, -1 if there is none.
+  func lastStep(ofRow n: Int) -> Int {
+    guard let lengths else { return stepCount &- 1 }
+    return min(Int(lengths[n]) &- firstStep, stepCount) &- 1
+  }
+}
+
+/// Inverted dropout: an element is 0 with the given probability, and divided by 1 - probability otherwise. Its own backward.
+struct DropoutMask<Scalar: KernelScalar> {
+  private let key: PhiloxKey
+  private let threshold: UInt64
+  private let scale: Scalar
+  private let firstTime: UInt64
+
+  init(_ dropout: DropoutKey, probability: Double, node: Int, layer: Int) {
+    // A node has at most 1000 layers, a network at most 1000 nodes.
+    key = PhiloxKey(
+      seed: dropout.seed, purpose: .dropout, layer: UInt32(truncatingIfNeeded: node &* 1024 &+ layer), direction: 0,
+      step: dropout.step)
+    threshold = UInt64(probability * 4_294_967_296)
+    scale = Scalar(1 / (1 - probability))
+    firstTime = dropout.firstTime
+  }
+
+  /// values [rows, width], rows = steps · rowsPerStep.
+  func apply(to values: UnsafeMutablePointer<Scalar>, rows: Int, rowsPerStep: Int, width: Int) {
+    for row in 0..<rows {
+      let time = firstTime &+ UInt64(truncatingIfNeeded: row / rowsPerStep)
+      let rowInBatch = UInt32(truncatingIfNeeded: row % rowsPerStep)
+      let line = values + row &* width
+      for unit in 0..<width {
+        let draw = key.draw(time: time, row: rowInBatch, unit: UInt32(truncatingIfNeeded: unit))
+        line[unit] = UInt64(draw) < threshold ? 0 : line[unit] * scale
+      }
+    }
+  }
+}

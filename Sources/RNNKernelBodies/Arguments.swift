@@ -1,0 +1,174 @@
+// What each kernel is told: plain memory, no ownership. Strides are in elements. Everything has been checked by the caller.
+
+/// The order in which a product adds its terms; `reductionChains(depth:outputs:)` chooses it, from nothing but the sizes
+/// of the weight matrix, so that rows, chunks and threads cannot change a bit.
+@frozen
+public enum ReductionOrder: UInt8, Sendable {
+  /// One chain: start, then k ascending.
+  case single
+  /// Two chains, added at the end: start and the even k, zero and the odd k.
+  case double
+  /// 16 lanes (double: 8), lane l taking the k ≡ l; folded in halves, then added to start.
+  case lanes
+}
+
+/// output[n, m] = start[n, m] + Σ_k input[n, k] · weight[m, k], in the given order.
+@frozen
+public struct ProductArguments<Scalar> {
+  public var rows, depth, outputs: Int
+  public var input: UnsafePointer<Scalar>
+  public var inputRowStride, inputDepthStride: Int
+  /// `product`: packed (see `PackedMatrix`). `plain_product`: weight[m, k] at m · outputStride + k · depthStride.
+  public var weight: UnsafePointer<Scalar>
+  public var weightOutputStride, weightDepthStride: Int
+  /// nil: zeros. Row stride 0: the same row, a bias, for all. May be `output` itself.
+  public var start: UnsafePointer<Scalar>?
+  public var startRowStride: Int
+  public var output: UnsafeMutablePointer<Scalar>
+  public var outputRowStride: Int
+  public var order: ReductionOrder
+
+  @inlinable @inline(__always)
+  public init(
+    rows: Int, depth: Int, outputs: Int,
+    input: UnsafePointer<Scalar>, inputRowStride: Int, inputDepthStride: Int = 1,
+    weight: UnsafePointer<Scalar>, weightOutputStride: Int = 0, weightDepthStride: Int = 0,
+    start: UnsafePointer<Scalar>?, startRowStride: Int,
+    output: UnsafeMutablePointer<Scalar>, outputRowStride: Int, order: ReductionOrder
+  ) {
+    self.rows = rows
+    self.depth = depth
+    self.outputs = outputs
+    self.input = input
+    self.inputRowStride = inputRowStride
+    self.inputDepthStride = inputDepthStride
+    self.weight = weight
+    self.weightOutputStride = weightOutputStride
+    self.weightDepthStride = weightDepthStride
+    self.start = start
+    self.startRowStride = startRowStride
+    self.output = output
+    self.outputRowStride = outputRowStride
+    self.order = order
+  }
+}
+
+@frozen
+public struct ElementArguments<Scalar> {
+  public var count: Int
+  public var values: UnsafeMutablePointer<Scalar>
+
+  @inlinable @inline(__always)
+  public init(count: Int, values: UnsafeMutablePointer<Scalar>) {
+    self.count = count
+    self.values = values
+  }
+}
+
+@frozen
+public struct AddArguments<Scalar> {
+  public var rows, columns: Int
+  public var values: UnsafeMutablePointer<Scalar>
+  public var valuesStride: Int
+  public var addend: UnsafePointer<Scalar>
+  public var addendStride: Int
+
+  @inlinable @inline(__always)
+  public init(
+    rows: Int, columns: Int, values: UnsafeMutablePointer<Scalar>, valuesStride: Int,
+    addend: UnsafePointer<Scalar>, addendStride: Int
+  ) {
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+    self.valuesStride = valuesStride
+    self.addend = addend
+    self.addendStride = addendStride
+  }
+}
+
+/// One step of the elementwise part of a cell, forwards or backwards; each kernel says what it reads and writes.
+///
+/// All are [N, H] but `gates` and `gateGradients`, which have G·H columns (and their own row strides).
+@frozen
+public struct GateArguments<Scalar> {
+  public var rows, hiddenSize: Int
+  /// Pre-activations, replaced by the gates' values; backwards: the gates' values.
+  public var gates: UnsafeMutablePointer<Scalar>
+  public var gatesStride: Int
+  /// H of the step before.
+  public var hidden: UnsafePointer<Scalar>
+  /// H of this step.
+  public var nextHidden: UnsafeMutablePointer<Scalar>
+  /// LSTM: C of the step before and of this one.
+  public var cell: UnsafePointer<Scalar>
+  public var nextCell: UnsafeMutablePointer<Scalar>
+  /// GRU: R ⊙ H (reset-before) or H W_hh + b_hh of the candidate (reset-after); backwards its gradient too.
+  public var recurrentTerm: UnsafeMutablePointer<Scalar>
+  public var recurrentTermGradient: UnsafeMutablePointer<Scalar>
+  /// Gradients of the pre-activations.
+  public var gateGradients: UnsafeMutablePointer<Scalar>
+  public var gateGradientsStride: Int
+  /// ∂L/∂H of this step, and what of ∂L/∂H of the step before does not pass through a matrix.
+  public var nextHiddenGradient: UnsafePointer<Scalar>
+  public var hiddenGradient: UnsafeMutablePointer<Scalar>
+  /// LSTM: ∂L/∂C of this step, replaced by that of the step before.
+  public var cellGradient: UnsafeMutablePointer<Scalar>
+  public var relu: Bool
+
+  /// Every array is `anchor` until the caller sets it: a kernel touches only what it documents.
+  @inlinable @inline(__always)
+  public init(rows: Int, hiddenSize: Int, gates: UnsafeMutablePointer<Scalar>, gatesStride: Int) {
+    self.rows = rows
+    self.hiddenSize = hiddenSize
+    self.gates = gates
+    self.gatesStride = gatesStride
+    hidden = UnsafePointer(gates)
+    nextHidden = gates
+    cell = UnsafePointer(gates)
+    nextCell = gates
+    recurrentTerm = gates
+    recurrentTermGradient = gates
+    gateGradients = gates
+    gateGradientsStride = 0
+    nextHiddenGradient = UnsafePointer(gates)
+    hiddenGradient = gates
+    cellGradient = gates
+    relu = false
+  }
+}
+
+/// sums[m] = Σ_r values[r, m].
+@frozen
+public struct ColumnSumArguments<Scalar> {
+  public var rows, columns: Int
+  public var values: UnsafePointer<Scalar>
+  public var valuesStride: Int
+  public var sums: UnsafeMutablePointer<Scalar>
+
+  @inlinable @inline(__always)
+  public init(
+    rows: Int, columns: Int, values: UnsafePointer<Scalar>, valuesStride: Int, sums: UnsafeMutablePointer<Scalar>
+  ) {
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+    self.valuesStride = valuesStride
+    self.sums = sums
+  }
+}
+
+/// result = Σ values², in double.
+@frozen
+public struct SquareSumArguments<Scalar> {
+  public var count: Int
+  public var values: UnsafePointer<Scalar>
+  public var result: UnsafeMutablePointer<Double>
+
+  @inlinable @inline(__always)
+  public init(count: Int, values: UnsafePointer<Scalar>, result: UnsafeMutablePointer<Double>) {
+    self.count = count
+    self.values = values
+    self.result = result
+  }
+}

@@ -1,0 +1,96 @@
+/// The logical lanes of one horizontal sum, in memory.
+@frozen
+public struct LaneSums<T: KernelTarget> {
+  /// Sixteen lanes of the widest element; double uses the first eight.
+  @usableFromInline var storage: (SIMD16<Double>, Int) = (.zero, 0)
+
+  @inlinable @inline(__always) init() {}
+
+  @inlinable @inline(__always)
+  mutating func set(_ v: T.Vector, _ first: Int) {
+    withUnsafeMutableBytes(of: &storage) { bytes in
+      guard let lane = bytes.baseAddress?.assumingMemoryBound(to: T.Scalar.self) else { return }
+      T.store(v, lane + first)
+    }
+  }
+
+  /// Lane l takes lane l + half, for halves of 8 (float only), 4, 2 and 1.
+  @inlinable @inline(__always)
+  mutating func folded() -> T.Scalar {
+    var result: T.Scalar = 0
+    withUnsafeMutableBytes(of: &storage) { bytes in
+      guard let lane = bytes.baseAddress?.assumingMemoryBound(to: T.Scalar.self) else { return }
+      var half = T.Vector.Scalar.reductionLanes &>> 1
+      while half > 0 {
+        var l = 0
+        while l < half {
+          lane[l] = lane[l] + lane[l &+ half]
+          l &+= 1
+        }
+        half &>>= 1
+      }
+      result = lane[0]
+    }
+    return result
+  }
+}
+
+/// sums[m] = Σ_r values[r, m]: lane l takes the rows r ≡ l, ascending; the lanes are folded in halves.
+@inlinable @inline(__always)
+public func columnSumsBody<T: KernelTarget>(_ target: T.Type, _ a: ColumnSumArguments<T.Scalar>) {
+  let logicalLanes = T.Vector.Scalar.reductionLanes
+  var column = 0
+  while column < a.columns {
+    let count = min(T.width, a.columns &- column)
+    let values = a.values + column
+    @inline(__always) func lane(_ l: Int) -> T.Vector {
+      var sum = T.Vector.zero
+      var row = l
+      while row < a.rows {
+        sum = sum + T.load(values + row &* a.valuesStride, lanes: count)
+        row &+= logicalLanes
+      }
+      return sum
+    }
+    // The fold written out: the sum of the lanes l, l + 1·step, … of one residue.
+    @inline(__always) func pair(_ l: Int) -> T.Vector {
+      logicalLanes == 16 ? lane(l) + lane(l &+ 8) : lane(l)
+    }
+    @inline(__always) func four(_ l: Int) -> T.Vector { pair(l) + pair(l &+ 4) }
+    @inline(__always) func eight(_ l: Int) -> T.Vector { four(l) + four(l &+ 2) }
+    T.store(eight(0) + eight(1), a.sums + column, lanes: count)
+    column &+= T.width
+  }
+}
+
+/// Σ values², in double and 8 lanes: squares of any float are in range.
+///
+/// Scalar code on purpose: the conversion of float vectors to double falls apart, and the compiler vectorises this loop.
+@inlinable @inline(__always)
+public func sumOfSquaresBody<T: KernelTarget>(_ target: T.Type, _ a: SquareSumArguments<T.Scalar>)
+where T.Scalar: BinaryFloatingPoint {
+  var lanes = SIMD8<Double>.zero
+  var i = 0
+  while i &+ 8 <= a.count {
+    var v = SIMD8<Double>.zero
+    var l = 0
+    while l < 8 {
+      v[l] = Double(a.values[i &+ l])
+      l &+= 1
+    }
+    lanes = lanes + v * v
+    i &+= 8
+  }
+  if i < a.count {
+    var v = SIMD8<Double>.zero
+    var l = 0
+    while i &+ l < a.count {
+      v[l] = Double(a.values[i &+ l])
+      l &+= 1
+    }
+    lanes = lanes + v * v
+  }
+  let four = lanes.lowHalf + lanes.highHalf
+  let two = four.lowHalf + four.highHalf
+  a.result.pointee = two.x + two.y
+}

@@ -1,0 +1,159 @@
+// A register tile of a matrix product is Rows × Columns vectors, composed of these types and held in registers by the
+// compiler: the accumulators, and (Columns alone) one line of the packed weights.
+
+/// One to three vectors side by side.
+public protocol ColumnTile {
+  associatedtype Target: KernelTarget
+  associatedtype Scalar where Scalar == Target.Scalar
+  static var vectors: Int { get }
+  static var zero: Self { get }
+  init(_ p: UnsafePointer<Scalar>)
+  /// The first `columns` elements.
+  init(_ p: UnsafePointer<Scalar>, columns: Int)
+  func store(_ p: UnsafeMutablePointer<Scalar>)
+  func store(_ p: UnsafeMutablePointer<Scalar>, columns: Int)
+  mutating func addProduct(_ a: Target.Vector, _ b: Self)
+  mutating func add(_ other: Self)
+}
+
+@frozen
+public struct OneColumn<Target: KernelTarget>: ColumnTile {
+  public typealias Scalar = Target.Scalar
+  @usableFromInline var v: Target.Vector
+
+  @inlinable @inline(__always) init(v: Target.Vector) { self.v = v }
+  @inlinable @inline(__always) public static var vectors: Int { 1 }
+  @inlinable @inline(__always) public static var zero: Self { Self(v: .zero) }
+  @inlinable @inline(__always) public init(_ p: UnsafePointer<Scalar>) { v = Target.load(p) }
+  @inlinable @inline(__always)
+  public init(_ p: UnsafePointer<Scalar>, columns: Int) {
+    v = columns > 0 ? Target.load(p, lanes: columns) : .zero
+  }
+  @inlinable @inline(__always) public func store(_ p: UnsafeMutablePointer<Scalar>) { Target.store(v, p) }
+  @inlinable @inline(__always)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, columns: Int) {
+    if columns > 0 { Target.store(v, p, lanes: columns) }
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(_ a: Target.Vector, _ b: Self) { v = Target.multiplyAdd(a, b.v, v) }
+  @inlinable @inline(__always) public mutating func add(_ other: Self) { v = v + other.v }
+}
+
+/// `First` and, to its right, `Rest`.
+@frozen
+public struct Beside<First: ColumnTile, Rest: ColumnTile>: ColumnTile where First.Target == Rest.Target {
+  public typealias Target = First.Target
+  public typealias Scalar = First.Target.Scalar
+  @usableFromInline var first: First
+  @usableFromInline var rest: Rest
+
+  @inlinable @inline(__always) init(first: First, rest: Rest) { self.first = first; self.rest = rest }
+  @inlinable @inline(__always) static var offset: Int { First.vectors &* Target.width }
+  @inlinable @inline(__always) public static var vectors: Int { First.vectors &+ Rest.vectors }
+  @inlinable @inline(__always) public static var zero: Self { Self(first: .zero, rest: .zero) }
+  @inlinable @inline(__always)
+  public init(_ p: UnsafePointer<Scalar>) {
+    first = First(p)
+    rest = Rest(p + Self.offset)
+  }
+  @inlinable @inline(__always)
+  public init(_ p: UnsafePointer<Scalar>, columns: Int) {
+    first = First(p, columns: columns)
+    rest = Rest(p + Self.offset, columns: columns &- Self.offset)
+  }
+  @inlinable @inline(__always)
+  public func store(_ p: UnsafeMutablePointer<Scalar>) {
+    first.store(p)
+    rest.store(p + Self.offset)
+  }
+  @inlinable @inline(__always)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, columns: Int) {
+    first.store(p, columns: columns)
+    rest.store(p + Self.offset, columns: columns &- Self.offset)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(_ a: Target.Vector, _ b: Self) {
+    first.addProduct(a, b.first)
+    rest.addProduct(a, b.rest)
+  }
+  @inlinable @inline(__always)
+  public mutating func add(_ other: Self) {
+    first.add(other.first)
+    rest.add(other.rest)
+  }
+}
+
+public typealias TwoColumns<Target: KernelTarget> = Beside<OneColumn<Target>, OneColumn<Target>>
+public typealias ThreeColumns<Target: KernelTarget> = Beside<OneColumn<Target>, TwoColumns<Target>>
+
+/// Rows of columns: the accumulators of a tile.
+public protocol RowTile {
+  associatedtype Columns: ColumnTile
+  associatedtype Scalar where Scalar == Columns.Scalar
+  static var count: Int { get }
+  static var zero: Self { get }
+  init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int)
+  func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int)
+  /// Each row adds its own a, at `stride` from the row above, times b.
+  mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns)
+  mutating func add(_ other: Self)
+}
+
+@frozen
+public struct OneRow<Columns: ColumnTile>: RowTile {
+  public typealias Scalar = Columns.Scalar
+  @usableFromInline var row: Columns
+
+  @inlinable @inline(__always) init(row: Columns) { self.row = row }
+  @inlinable @inline(__always) public static var count: Int { 1 }
+  @inlinable @inline(__always) public static var zero: Self { Self(row: .zero) }
+  @inlinable @inline(__always)
+  public init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int) {
+    row = columns >= Columns.vectors &* Columns.Target.width ? Columns(p) : Columns(p, columns: columns)
+  }
+  @inlinable @inline(__always)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int) {
+    if columns >= Columns.vectors &* Columns.Target.width { row.store(p) } else { row.store(p, columns: columns) }
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {
+    row.addProduct(Columns.Target.Vector(repeating: a.pointee), b)
+  }
+  @inlinable @inline(__always) public mutating func add(_ other: Self) { row.add(other.row) }
+}
+
+@frozen
+public struct Twice<Half: RowTile>: RowTile {
+  public typealias Columns = Half.Columns
+  public typealias Scalar = Half.Scalar
+  @usableFromInline var upper: Half
+  @usableFromInline var lower: Half
+
+  @inlinable @inline(__always) init(upper: Half, lower: Half) { self.upper = upper; self.lower = lower }
+  @inlinable @inline(__always) public static var count: Int { 2 &* Half.count }
+  @inlinable @inline(__always) public static var zero: Self { Self(upper: .zero, lower: .zero) }
+  @inlinable @inline(__always)
+  public init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int) {
+    upper = Half(p, stride: stride, columns: columns)
+    lower = Half(p + Half.count &* stride, stride: stride, columns: columns)
+  }
+  @inlinable @inline(__always)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int) {
+    upper.store(p, stride: stride, columns: columns)
+    lower.store(p + Half.count &* stride, stride: stride, columns: columns)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {
+    upper.addProduct(a, stride: stride, b)
+    lower.addProduct(a + Half.count &* stride, stride: stride, b)
+  }
+  @inlinable @inline(__always)
+  public mutating func add(_ other: Self) {
+    upper.add(other.upper)
+    lower.add(other.lower)
+  }
+}
+
+public typealias TwoRows<Columns: ColumnTile> = Twice<OneRow<Columns>>
+public typealias FourRows<Columns: ColumnTile> = Twice<TwoRows<Columns>>
+public typealias EightRows<Columns: ColumnTile> = Twice<FourRows<Columns>>

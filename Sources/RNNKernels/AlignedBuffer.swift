@@ -1,0 +1,28 @@
+import Glibc
+
+/// Memory whose size depends on a caller or a file: 64-byte aligned, zeroed, and able to fail.
+///
+/// `UnsafeMutablePointer.allocate` and arrays abort the process when memory is short; every allocation of that kind goes
+/// through here instead, and the caller turns nil into an error.
+public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
+  public let count: Int
+  public let baseAddress: UnsafeMutablePointer<Element>
+
+  /// nil if `count` is negative, the size in bytes overflows, or there is no memory.
+  public init?(count: Int) {
+    guard count >= 0 else { return nil }
+    let (bytes, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
+    guard !overflow, bytes <= Int.max - 64 else { return nil }
+    // A multiple of the alignment, and never 0: an empty buffer has an address too.
+    let size = max(64, (bytes + 63) & ~63)
+    var raw: UnsafeMutableRawPointer?
+    guard posix_memalign(&raw, 64, size) == 0, let raw else { return nil }
+    memset(raw, 0, size)
+    self.count = count
+    baseAddress = raw.bindMemory(to: Element.self, capacity: count)
+  }
+
+  deinit { free(baseAddress) }
+
+  public var buffer: UnsafeMutableBufferPointer<Element> { UnsafeMutableBufferPointer(start: baseAddress, count: count) }
+}

@@ -1,0 +1,1 @@
+../RNNKernelsBaseline/Kernels.swift

@@ -6,8 +6,7 @@ import CRNNSupport
 /// Without it a step on denormal numbers costs many times more, and a host that rounds upwards would get other bits.
 /// Everything that computes, from whatever language it is called, passes through here once. Entering and leaving are real
 /// calls into C: no load or store, and with them no arithmetic on memory, moves across.
-@inline(__always)
-func withNumericMode<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+public func withNumericMode<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
   let saved = rnn_cpu_mode_enter()
   defer { rnn_cpu_mode_leave(saved) }
   return try body()

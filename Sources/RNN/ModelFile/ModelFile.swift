@@ -128,6 +128,9 @@ extension KernelScalar {
 }
 
 extension Network {
+  /// The architecture as the JSON text of the model file.
+  public func architectureText() throws(RNNError) -> String { try architecture.json.serializedString() }
+
   /// Loads a model file.
   ///
   /// The file is mapped, checked and copied. It may be replaced while the network lives, but not be cut short in place during

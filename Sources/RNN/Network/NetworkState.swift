@@ -30,7 +30,7 @@ public struct NetworkState: Sendable {
     storage = Storage(try makeBuffer(Double.self, count: count, for: "the state of \(batchSize) rows"))
   }
 
-  func check(_ architecture: Architecture, batchSize: Int, named name: String = "state") throws(RNNError) {
+  public func check(_ architecture: Architecture, batchSize: Int, named name: String = "state") throws(RNNError) {
     guard dataType == architecture.dataType, entries == architecture.states else {
       throw RNNError(.shape, "\(name) was made for a network with other layers")
     }

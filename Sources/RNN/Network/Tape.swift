@@ -23,6 +23,14 @@ public final class Tape: @unchecked Sendable {
     }
   }
 
+  /// N of the forward pass.
+  public var batchSize: Int {
+    switch contents {
+    case .float32(let contents): contents.rowCount
+    case .float64(let contents): contents.rowCount
+    }
+  }
+
   func contents<Scalar: KernelScalar>(_ type: Scalar.Type, of network: Network) throws(RNNError) -> TapeContents<Scalar> {
     guard ObjectIdentifier(network) == self.network else {
       throw RNNError(.shape, "the tape comes from another network")

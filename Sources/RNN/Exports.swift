@@ -1,0 +1,2 @@
+// The element types are part of the interface; the kernels are not.
+@_exported import protocol RNNKernels.KernelScalar

@@ -1,0 +1,165 @@
+import CRNN
+import RNN
+
+extension rnn_builder_options: SizedStruct {}
+extension rnn_recurrent_options: SizedStruct {}
+extension rnn_build_options: SizedStruct {}
+
+@_cdecl("rnn_builder_create") @implementation
+public func rnn_builder_create(
+  _ options: UnsafePointer<rnn_builder_options>!, _ out_builder: UnsafeMutablePointer<OpaquePointer?>!
+) -> rnn_status {
+  making(.builder, out_builder, named: "out_builder") { () throws(RNNError) in
+    let options = try RNNExports.options(options)
+    switch options.dtype {
+    case 0: return BuilderObject(Architecture(dataType: .float32))
+    case 1: return BuilderObject(Architecture(dataType: .float64))
+    default: throw unknown("dtype", options.dtype)
+    }
+  }
+}
+
+/// Adds a node to a builder: the names, then what it computes.
+private func add(
+  _ builder: OpaquePointer?, _ name: UnsafePointer<CChar>?, reading inputs: [UnsafePointer<CChar>?] = [],
+  _ operation: () throws(RNNError) -> Operator
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withBuilder(builder) { (builder) throws(RNNError) in
+      var names: [String] = []
+      for input in inputs {
+        if let input = try optionalText(input, named: "input") { names.append(input) }
+      }
+      try builder.architecture.add(try operation(), name: try optionalText(name, named: "name"), inputs: names)
+    }
+  }
+}
+
+@_cdecl("rnn_builder_add_input") @implementation
+public func rnn_builder_add_input(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ size: Int
+) -> rnn_status {
+  add(builder, name) { .input(size: size) }
+}
+
+@_cdecl("rnn_builder_add_token_input") @implementation
+public func rnn_builder_add_token_input(_ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!) -> rnn_status {
+  add(builder, name) { .tokenInput }
+}
+
+@_cdecl("rnn_builder_add_embedding") @implementation
+public func rnn_builder_add_embedding(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!,
+  _ vocabulary_size: Int, _ embedding_size: Int
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .embedding(vocabularySize: vocabulary_size, size: embedding_size) }
+}
+
+@_cdecl("rnn_builder_add_one_hot") @implementation
+public func rnn_builder_add_one_hot(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!, _ size: Int
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .oneHot(size: size) }
+}
+
+@_cdecl("rnn_builder_add_recurrent") @implementation
+public func rnn_builder_add_recurrent(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!,
+  _ options: UnsafePointer<rnn_recurrent_options>!
+) -> rnn_status {
+  add(builder, name, reading: [input]) { () throws(RNNError) in
+    guard options != nil else { throw RNNError(.invalidArgument, "options is NULL, and hidden_size has no default") }
+    let options = try RNNExports.options(options)
+    let cell: CellKind
+    switch options.cell {
+    case 0: cell = .vanilla(try Nonlinearity(constant: options.nonlinearity))
+    case 1: cell = .gru(try GRUVariant(constant: options.gru_variant))
+    case 2: cell = .lstm
+    default: throw unknown("cell", options.cell)
+    }
+    let bias: BiasMode?
+    switch options.bias {
+    case 0: bias = nil
+    case 1: bias = BiasMode.none
+    case 2: bias = .single
+    case 3: bias = .double
+    default: throw unknown("bias", options.bias)
+    }
+    return .recurrent(
+      RecurrentConfiguration(
+        cell, hiddenSize: options.hidden_size, layerCount: options.num_layers == 0 ? 1 : options.num_layers,
+        bidirectional: try flag(options.bidirectional, named: "bidirectional"), bias: bias, dropout: options.dropout))
+  }
+}
+
+@_cdecl("rnn_builder_add_linear") @implementation
+public func rnn_builder_add_linear(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!,
+  _ output_size: Int, _ bias: Int32
+) -> rnn_status {
+  add(builder, name, reading: [input]) { () throws(RNNError) in
+    .linear(outputSize: output_size, bias: try flag(bias, named: "bias"))
+  }
+}
+
+@_cdecl("rnn_builder_add_last_step") @implementation
+public func rnn_builder_add_last_step(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .lastStep }
+}
+
+@_cdecl("rnn_builder_add_dropout") @implementation
+public func rnn_builder_add_dropout(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!, _ probability: Double
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .dropout(probability: probability) }
+}
+
+@_cdecl("rnn_builder_add_sum") @implementation
+public func rnn_builder_add_sum(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!,
+  _ inputs: UnsafePointer<UnsafePointer<CChar>?>!, _ input_count: Int
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withBuilder(builder) { (builder) throws(RNNError) in
+      let pointers = try array(inputs, input_count, named: "inputs")
+      guard pointers.count >= 2, pointers.count <= 1_000 else {
+        throw RNNError(.invalidArgument, "input_count is \(pointers.count), expected 2 to 1000")
+      }
+      var names: [String] = []
+      for pointer in pointers { names.append(try text(pointer, named: "an element of inputs")) }
+      try builder.architecture.add(.sum, name: try optionalText(name, named: "name"), inputs: names)
+    }
+  }
+}
+
+@_cdecl("rnn_builder_build") @implementation
+public func rnn_builder_build(
+  _ builder: OpaquePointer!, _ options: UnsafePointer<rnn_build_options>!,
+  _ out_network: UnsafeMutablePointer<OpaquePointer?>!
+) -> rnn_status {
+  making(.network, out_network, named: "out_network") { () throws(RNNError) in
+    try withBuilder(builder) { (builder) throws(RNNError) in
+      let options = try RNNExports.options(options)
+      let scheme: InitialWeights.Scheme
+      switch options.initialization {
+      case 0: scheme = .pytorch
+      case 1: scheme = .normal(deviation: options.deviation == 0 ? 0.01 : options.deviation)
+      case 2: scheme = .orthogonal
+      case 3: scheme = .zeros
+      default: throw unknown("initialization", options.initialization)
+      }
+      guard options.deviation.isFinite, options.deviation >= 0 else {
+        throw RNNError(.invalidArgument, "deviation is \(options.deviation), expected a finite number of at least 0")
+      }
+      return NetworkObject(
+        try Network(
+          builder.architecture,
+          initialization: InitialWeights(scheme, seed: options.seed, forgetBias: options.forget_bias)))
+    }
+  }
+}
+
+@_cdecl("rnn_builder_destroy") @implementation
+public func rnn_builder_destroy(_ builder: OpaquePointer!) { HandleTable.destroy(builder, .builder) }

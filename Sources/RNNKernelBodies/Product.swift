@@ -1,23 +1,20 @@
-/// One register tile of a packed product over the whole depth.
+/// One register tile of a packed product over the whole depth: output = start + input · panel.
 ///
 /// - Parameters:
-///   - panel: The weights of these columns, [depth, Columns.vectors · width].
-///   - columns: How many of the columns exist; the others are padding.
+///   - line: The panel's first line of weights, [depth, Columns.vectors · width].
+///   - start: Rows at `startStride`; nil for zeros.
 @inlinable @inline(__always)
 func productTile<Rows: RowTile>(
-  _ tile: Rows.Type, _ a: ProductArguments<Rows.Scalar>, row: Int, column: Int, columns: Int,
-  panel: UnsafePointer<Rows.Scalar>, twoChains: Bool
+  _ tile: Rows.Type, _ a: ProductArguments<Rows.Scalar>, row: Int, panel: UnsafePointer<Rows.Scalar>,
+  start: UnsafePointer<Rows.Scalar>?, startStride: Int, output: UnsafeMutablePointer<Rows.Scalar>, outputStride: Int,
+  twoChains: Bool
 ) {
   let lineWidth = Rows.Columns.vectors &* Rows.Columns.Target.width
   let rowStride = a.inputRowStride
   var input = a.input + row &* rowStride
   var line = panel
-  var sum: Rows
-  if let start = a.start {
-    sum = Rows(start + (row &* a.startRowStride &+ column), stride: a.startRowStride, columns: columns)
-  } else {
-    sum = .zero
-  }
+  var sum = Rows.zero
+  if let start { sum = Rows(start, stride: startStride) }
   if twoChains {
     var odd = Rows.zero
     var k = a.depth
@@ -39,52 +36,103 @@ func productTile<Rows: RowTile>(
       k &-= 1
     }
   }
-  sum.store(a.output + (row &* a.outputRowStride &+ column), stride: a.outputRowStride, columns: columns)
+  sum.store(output, stride: outputStride)
+}
+
+/// The rows of a tile in one panel: directly, or through `edge` where the panel has fewer columns than its vectors.
+@inlinable @inline(__always)
+func productRows<Rows: RowTile>(
+  _ tile: Rows.Type, _ a: ProductArguments<Rows.Scalar>, row: Int, column: Int, panel: UnsafePointer<Rows.Scalar>,
+  edge: UnsafeMutablePointer<Rows.Scalar>, twoChains: Bool
+) {
+  let lineWidth = Rows.Columns.vectors &* Rows.Columns.Target.width
+  let columns = a.outputs &- column
+  let start = a.start.map { $0 + (row &* a.startRowStride &+ column) }
+  let output = a.output + (row &* a.outputRowStride &+ column)
+  let isPartial = columns < lineWidth
+  if isPartial, let start {
+    var r = 0
+    while r < Rows.count {
+      copyElements(from: start + r &* a.startRowStride, to: edge + r &* lineWidth, count: columns)
+      r &+= 1
+    }
+  }
+  productTile(
+    Rows.self, a, row: row, panel: panel,
+    start: isPartial && start != nil ? UnsafePointer(edge) : start, startStride: isPartial ? lineWidth : a.startRowStride,
+    output: isPartial ? edge : output, outputStride: isPartial ? lineWidth : a.outputRowStride, twoChains: twoChains)
+  if isPartial {
+    var r = 0
+    while r < Rows.count {
+      copyElements(from: edge + r &* lineWidth, to: output + r &* a.outputRowStride, count: columns)
+      r &+= 1
+    }
+  }
+}
+
+@inlinable @inline(__always)
+func copyElements<Scalar>(from source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>, count: Int) {
+  var i = 0
+  while i < count {
+    target[i] = source[i]
+    i &+= 1
+  }
 }
 
 /// All rows of one panel, in the largest tiles that fit: 8 (with 32 registers), 4, 2, 1; half of that for two chains.
 @inlinable @inline(__always)
 func productPanel<Columns: ColumnTile>(
   _ kind: Columns.Type, _ a: ProductArguments<Columns.Scalar>, column: Int, panel: UnsafePointer<Columns.Scalar>,
-  twoChains: Bool
+  edge: UnsafeMutablePointer<Columns.Scalar>, twoChains: Bool
 ) {
-  let columns = a.outputs &- column
   let tileRows = twoChains ? Columns.Target.tileRows &>> 1 : Columns.Target.tileRows
   var row = 0
   if tileRows >= 8 {
     while row &+ 8 <= a.rows {
-      productTile(EightRows<Columns>.self, a, row: row, column: column, columns: columns, panel: panel, twoChains: twoChains)
+      productRows(EightRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
       row &+= 8
     }
   }
   if tileRows >= 4 {
     while row &+ 4 <= a.rows {
-      productTile(FourRows<Columns>.self, a, row: row, column: column, columns: columns, panel: panel, twoChains: twoChains)
+      productRows(FourRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
       row &+= 4
     }
   }
   while row &+ 2 <= a.rows {
-    productTile(TwoRows<Columns>.self, a, row: row, column: column, columns: columns, panel: panel, twoChains: twoChains)
+    productRows(TwoRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
     row &+= 2
   }
   if row < a.rows {
-    productTile(OneRow<Columns>.self, a, row: row, column: column, columns: columns, panel: panel, twoChains: twoChains)
+    productRows(OneRow<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
   }
 }
 
 @inlinable @inline(__always)
 func productPanels<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments<T.Scalar>, twoChains: Bool) {
   let panelWidth = T.panelVectors &* T.width
+  // The largest tile; 64-byte alignment is not needed, the loads are unaligned ones.
+  withUnsafeTemporaryAllocation(of: T.Scalar.self, capacity: 8 &* panelWidth) { memory in
+    guard let edge = memory.baseAddress else { return }
+    productPanels(T.self, a, edge: edge, panelWidth: panelWidth, twoChains: twoChains)
+  }
+}
+
+@inlinable @inline(__always)
+func productPanels<T: KernelTarget>(
+  _ target: T.Type, _ a: ProductArguments<T.Scalar>, edge: UnsafeMutablePointer<T.Scalar>, panelWidth: Int,
+  twoChains: Bool
+) {
   var column = 0
   while column < a.outputs {
     let panel = a.weight + column &* a.depth
     let left = a.outputs &- column
     if T.panelVectors == 3 && left > 2 &* T.width {
-      productPanel(ThreeColumns<T>.self, a, column: column, panel: panel, twoChains: twoChains)
+      productPanel(ThreeColumns<T>.self, a, column: column, panel: panel, edge: edge, twoChains: twoChains)
     } else if left > T.width {
-      productPanel(TwoColumns<T>.self, a, column: column, panel: panel, twoChains: twoChains)
+      productPanel(TwoColumns<T>.self, a, column: column, panel: panel, edge: edge, twoChains: twoChains)
     } else {
-      productPanel(OneColumn<T>.self, a, column: column, panel: panel, twoChains: twoChains)
+      productPanel(OneColumn<T>.self, a, column: column, panel: panel, edge: edge, twoChains: twoChains)
     }
     column &+= panelWidth
   }

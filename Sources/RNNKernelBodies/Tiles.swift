@@ -1,5 +1,6 @@
 // A register tile of a matrix product is Rows × Columns vectors, composed of these types and held in registers by the
-// compiler: the accumulators, and (Columns alone) one line of the packed weights.
+// compiler: the accumulators, and (Columns alone) one line of the packed weights. Always whole vectors: a partial load takes the
+// address of what it fills, and an accumulator with an address is no longer in a register.
 
 /// One to three vectors side by side.
 public protocol ColumnTile {
@@ -8,10 +9,7 @@ public protocol ColumnTile {
   static var vectors: Int { get }
   static var zero: Self { get }
   init(_ p: UnsafePointer<Scalar>)
-  /// The first `columns` elements.
-  init(_ p: UnsafePointer<Scalar>, columns: Int)
   func store(_ p: UnsafeMutablePointer<Scalar>)
-  func store(_ p: UnsafeMutablePointer<Scalar>, columns: Int)
   mutating func addProduct(_ a: Target.Vector, _ b: Self)
   mutating func add(_ other: Self)
 }
@@ -25,15 +23,7 @@ public struct OneColumn<Target: KernelTarget>: ColumnTile {
   @inlinable @inline(__always) public static var vectors: Int { 1 }
   @inlinable @inline(__always) public static var zero: Self { Self(v: .zero) }
   @inlinable @inline(__always) public init(_ p: UnsafePointer<Scalar>) { v = Target.load(p) }
-  @inlinable @inline(__always)
-  public init(_ p: UnsafePointer<Scalar>, columns: Int) {
-    v = columns > 0 ? Target.load(p, lanes: columns) : .zero
-  }
   @inlinable @inline(__always) public func store(_ p: UnsafeMutablePointer<Scalar>) { Target.store(v, p) }
-  @inlinable @inline(__always)
-  public func store(_ p: UnsafeMutablePointer<Scalar>, columns: Int) {
-    if columns > 0 { Target.store(v, p, lanes: columns) }
-  }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: Target.Vector, _ b: Self) { v = Target.multiplyAdd(a, b.v, v) }
   @inlinable @inline(__always) public mutating func add(_ other: Self) { v = v + other.v }
@@ -57,19 +47,9 @@ public struct Beside<First: ColumnTile, Rest: ColumnTile>: ColumnTile where Firs
     rest = Rest(p + Self.offset)
   }
   @inlinable @inline(__always)
-  public init(_ p: UnsafePointer<Scalar>, columns: Int) {
-    first = First(p, columns: columns)
-    rest = Rest(p + Self.offset, columns: columns &- Self.offset)
-  }
-  @inlinable @inline(__always)
   public func store(_ p: UnsafeMutablePointer<Scalar>) {
     first.store(p)
     rest.store(p + Self.offset)
-  }
-  @inlinable @inline(__always)
-  public func store(_ p: UnsafeMutablePointer<Scalar>, columns: Int) {
-    first.store(p, columns: columns)
-    rest.store(p + Self.offset, columns: columns &- Self.offset)
   }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: Target.Vector, _ b: Self) {
@@ -92,8 +72,8 @@ public protocol RowTile {
   associatedtype Scalar where Scalar == Columns.Scalar
   static var count: Int { get }
   static var zero: Self { get }
-  init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int)
-  func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int)
+  init(_ p: UnsafePointer<Scalar>, stride: Int)
+  func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int)
   /// Each row adds its own a, at `stride` from the row above, times b.
   mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns)
   mutating func add(_ other: Self)
@@ -108,12 +88,12 @@ public struct OneRow<Columns: ColumnTile>: RowTile {
   @inlinable @inline(__always) public static var count: Int { 1 }
   @inlinable @inline(__always) public static var zero: Self { Self(row: .zero) }
   @inlinable @inline(__always)
-  public init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int) {
-    row = columns >= Columns.vectors &* Columns.Target.width ? Columns(p) : Columns(p, columns: columns)
+  public init(_ p: UnsafePointer<Scalar>, stride: Int) {
+    row = Columns(p)
   }
   @inlinable @inline(__always)
-  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int) {
-    if columns >= Columns.vectors &* Columns.Target.width { row.store(p) } else { row.store(p, columns: columns) }
+  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int) {
+    row.store(p)
   }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {
@@ -133,14 +113,14 @@ public struct Twice<Half: RowTile>: RowTile {
   @inlinable @inline(__always) public static var count: Int { 2 &* Half.count }
   @inlinable @inline(__always) public static var zero: Self { Self(upper: .zero, lower: .zero) }
   @inlinable @inline(__always)
-  public init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int) {
-    upper = Half(p, stride: stride, columns: columns)
-    lower = Half(p + Half.count &* stride, stride: stride, columns: columns)
+  public init(_ p: UnsafePointer<Scalar>, stride: Int) {
+    upper = Half(p, stride: stride)
+    lower = Half(p + Half.count &* stride, stride: stride)
   }
   @inlinable @inline(__always)
-  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int) {
-    upper.store(p, stride: stride, columns: columns)
-    lower.store(p + Half.count &* stride, stride: stride, columns: columns)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int) {
+    upper.store(p, stride: stride)
+    lower.store(p + Half.count &* stride, stride: stride)
   }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {

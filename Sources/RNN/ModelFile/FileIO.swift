@@ -12,8 +12,8 @@
 ///
 /// Fast and without a copy, but the bytes are those of the file at the moment they are looked at: while another program
 /// writes into the file they can change between a check and a use, and if it cuts the file short, touching the lost
-/// pages kills the process (SIGBUS). ``withFileContents(_:_:)`` has neither trouble, for the price of a copy. Files
-/// that ``writeFileAtomically(_:chunks:synchronize:)`` replaces are safe either way: the mapping keeps the old file.
+/// pages kills the process (SIGBUS). Files that ``writeFileAtomically(_:chunks:synchronize:)`` replaces are safe: the
+/// mapping keeps the old file.
 ///
 /// - Parameter body: Receives the whole file; an empty buffer for an empty file. It may not keep the pointer.
 /// - Throws: `.invalidArgument` for a path with a zero byte; `.io`, with path and reason, if the file cannot be opened
@@ -35,35 +35,6 @@ func withMappedFile<Result>(
   close(file.descriptor)
   defer { if let address { munmap(address, file.size) } }
   return try body(UnsafeRawBufferPointer(start: address, count: file.size))
-}
-
-/// Reads a regular file into memory for the time of `body`: ``withMappedFile(_:_:)``, but of a private copy that no
-/// other program can change or take away.
-///
-/// - Throws: As ``withMappedFile(_:_:)``, and `.outOfMemory`.
-func withFileContents<Result>(
-  _ path: String, _ body: (UnsafeRawBufferPointer) throws(RNNError) -> Result
-) throws(RNNError) -> Result {
-  let file = try openForReading(path)
-  defer { close(file.descriptor) }
-  guard file.size > 0 else { return try body(UnsafeRawBufferPointer(start: nil, count: 0)) }
-  // A size from a file: malloc returns NULL where UnsafeMutableRawPointer.allocate would end the process.
-  guard let memory = malloc(file.size) else {
-    throw RNNError(.outOfMemory, "no memory for the \(file.size) bytes of \(quoted(path, limit: 512))")
-  }
-  defer { free(memory) }
-  var count = 0
-  // Up to the size that fstat told: what is appended meanwhile is left, what is cut off ends the loop.
-  while count < file.size {
-    let received = read(file.descriptor, memory + count, file.size - count)
-    if received == 0 { break }
-    if received < 0 {
-      if errno == EINTR { continue }
-      throw ioError("cannot read", path, errno)
-    }
-    count += received
-  }
-  return try body(UnsafeRawBufferPointer(start: memory, count: count))
 }
 
 /// - Returns: An open descriptor, which the caller closes, and the size of the file.

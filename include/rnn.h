@@ -11,6 +11,8 @@
  *   5. State         h and c of every layer
  *   6. Run, train    a batch of sequences; backpropagation through time
  *   7. Stream        one step at a time, real-time safe
+ *   8. Training      losses, optimizers, clipping, and the trainer that joins them
+ *   9. Sampling      tokens from logits
  *
  * A first program:
  *
@@ -125,6 +127,10 @@ typedef struct rnn_builder rnn_builder;
 typedef struct rnn_state rnn_state;
 /** A network, a state and all scratch memory, made beforehand, for one step at a time. @since 0.1 */
 typedef struct rnn_stream rnn_stream;
+/** An optimizer and its state: moments, velocities. @since 0.1 */
+typedef struct rnn_optimizer rnn_optimizer;
+/** A network in training: weights, gradients, optimizer and all memory of a step. @since 0.1 */
+typedef struct rnn_trainer rnn_trainer;
 /** What a training forward pass kept for the backward pass. @since 0.1 */
 typedef struct rnn_tape rnn_tape;
 
@@ -168,6 +174,17 @@ RNN_CHECKED rnn_status rnn_blas_set(const char *name);
 
 /** "none", or OpenBLAS's own description of itself, such as "OpenBLAS 0.3.21 …". Thread-safe. @since 0.1 */
 RNN_API const char *rnn_blas_name(void);
+
+/**
+ * The most threads that one call may use, of all networks in the process; the caller's is one of them. Small work uses fewer.
+ * The number changes no bit. The default is RNN_NUM_THREADS in the environment, else the processors that the process may use.
+ * Streams are not affected. RNN_ERROR_INVALID_ARGUMENT: 0, or more than 1024. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_threads_set(size_t count);
+
+/** The most threads that one call may use. Thread-safe. @since 0.1 */
+RNN_API size_t rnn_threads_get(void);
 
 /* ==================================================================================== 2. Cell math */
 
@@ -868,6 +885,332 @@ RNN_CHECKED rnn_status rnn_stream_state_set(rnn_stream *stream, rnn_state *state
 
 /** Frees a stream and the memory that was bound to it. @since 0.1 */
 RNN_API void rnn_stream_destroy(rnn_stream *stream);
+
+/* ===================================================================================== 8. Training */
+
+#define RNN_REDUCTION_MEAN 0
+#define RNN_REDUCTION_SUM 1
+/** One value a row; gradients are those of the rows' own values. */
+#define RNN_REDUCTION_NONE 2
+
+typedef struct rnn_cross_entropy_options {
+  size_t struct_size;
+  /** RNN_REDUCTION_*. The mean is over the rows that are not ignored, weighted by the weights of their targets. */
+  int32_t reduction;
+  /** 1: use ignore_index; 0: it is -100, PyTorch's. */
+  int32_t has_ignore_index;
+  /** Rows with this target count for nothing, and their gradient is 0. */
+  int64_t ignore_index;
+  /** ε in [0, 1]: the target distribution is (1 - ε) · one-hot + ε / C. */
+  double label_smoothing;
+} rnn_cross_entropy_options;
+#define RNN_CROSS_ENTROPY_OPTIONS_INIT { sizeof(rnn_cross_entropy_options), 0, 0, 0, 0.0 }
+
+/**
+ * Softmax cross-entropy and its gradient, as PyTorch defines it: l_r = -w_y log softmax(logits_r)_y, y = targets[r].
+ *
+ * @param logits          [rows, classes].
+ * @param targets         [rows], each in [0, classes) or the ignore index.
+ * @param class_weights   [classes], or NULL for ones.
+ * @param out_loss        [1], or [rows] for RNN_REDUCTION_NONE. NaN for the mean of no row.
+ * @param out_gradient    [rows, classes]: ∂loss/∂logits, or NULL. May be `logits` itself.
+ * @return RNN_ERROR_INVALID_ARGUMENT (a target out of range, classes is 0, an option), RNN_ERROR_BUFFER_TOO_SMALL.
+ *         Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_loss_cross_entropy(
+    size_t rows, size_t classes,
+    const float *logits, size_t logits_count,
+    const int64_t *targets, size_t targets_count,
+    const float *class_weights, size_t class_weights_count,
+    double *out_loss, size_t loss_count,
+    float *out_gradient, size_t gradient_count,
+    const rnn_cross_entropy_options *options);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_loss_cross_entropy_f64(
+    size_t rows, size_t classes,
+    const double *logits, size_t logits_count,
+    const int64_t *targets, size_t targets_count,
+    const double *class_weights, size_t class_weights_count,
+    double *out_loss, size_t loss_count,
+    double *out_gradient, size_t gradient_count,
+    const rnn_cross_entropy_options *options);
+
+typedef struct rnn_mse_options {
+  size_t struct_size;
+  /** RNN_REDUCTION_*; the mean is over all elements. */
+  int32_t reduction;
+  int32_t reserved;
+} rnn_mse_options;
+#define RNN_MSE_OPTIONS_INIT { sizeof(rnn_mse_options), 0, 0 }
+
+/**
+ * Squared error and its gradient: (prediction - target)².
+ *
+ * @param out_loss      [1], or [count] for RNN_REDUCTION_NONE.
+ * @param out_gradient  [count], or NULL. May be `prediction` itself.
+ * @return RNN_ERROR_INVALID_ARGUMENT, RNN_ERROR_BUFFER_TOO_SMALL. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_loss_mse(
+    size_t count,
+    const float *prediction, size_t prediction_count,
+    const float *target, size_t target_count,
+    double *out_loss, size_t loss_count,
+    float *out_gradient, size_t gradient_count,
+    const rnn_mse_options *options);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_loss_mse_f64(
+    size_t count,
+    const double *prediction, size_t prediction_count,
+    const double *target, size_t target_count,
+    double *out_loss, size_t loss_count,
+    double *out_gradient, size_t gradient_count,
+    const rnn_mse_options *options);
+
+typedef struct rnn_clip_report {
+  size_t struct_size;
+  /** Norm of all gradients together, before clipping. */
+  double total_norm;
+  /** What every gradient was multiplied by: min(1, max_norm / (total_norm + 1e-6)); 1 if the norm is not finite. */
+  double scale;
+  /** The tensor with the largest norm, and that norm. */
+  size_t largest_index;
+  double largest_norm;
+  /** 1: some gradient is infinite or NaN; nothing was changed then, and the step should be skipped. */
+  int32_t non_finite;
+  int32_t reserved;
+  /** The first tensor with such a value. */
+  size_t non_finite_index;
+} rnn_clip_report;
+#define RNN_CLIP_REPORT_INIT { sizeof(rnn_clip_report), 0.0, 0.0, 0, 0.0, 0, 0, 0 }
+
+/**
+ * Clips gradients by their global norm, in place, as PyTorch's clip_grad_norm_ does.
+ *
+ * The sums are in double: squares of huge gradients do not overflow.
+ *
+ * @param gradients     [tensor_count] pointers to tensors.
+ * @param counts        [tensor_count]: elements of each.
+ * @param max_norm      At least 0; infinity only measures.
+ * @param norm_type     p of the norm, at least 1; infinity for the largest magnitude.
+ * @param out_report    NULL if it is not wanted.
+ * @return RNN_ERROR_INVALID_ARGUMENT. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_gradients_clip(
+    float *const *gradients, const size_t *counts, size_t tensor_count,
+    double max_norm, double norm_type, rnn_clip_report *out_report);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_gradients_clip_f64(
+    double *const *gradients, const size_t *counts, size_t tensor_count,
+    double max_norm, double norm_type, rnn_clip_report *out_report);
+
+/** Stochastic gradient descent: learning_rate, momentum, dampening, weight_decay, nesterov. */
+#define RNN_OPTIMIZER_SGD 0
+/** Adam (arXiv:1412.6980), weight decay added to the gradient: learning_rate, beta1, beta2, epsilon, weight_decay, amsgrad. */
+#define RNN_OPTIMIZER_ADAM 1
+/** Adam with decoupled weight decay (arXiv:1711.05101). */
+#define RNN_OPTIMIZER_ADAMW 2
+/** RMSprop: learning_rate, alpha, epsilon, weight_decay, momentum, centered. */
+#define RNN_OPTIMIZER_RMSPROP 3
+
+typedef struct rnn_optimizer_options {
+  size_t struct_size;
+  /** RNN_OPTIMIZER_*. */
+  int32_t kind;
+  int32_t nesterov;
+  int32_t amsgrad;
+  int32_t centered;
+  /** 0 means the default of the kind: SGD 0.1, RMSprop 0.01, Adam and AdamW 0.001. */
+  double learning_rate;
+  double momentum;
+  double dampening;
+  double weight_decay;
+  /** 0 means 0.9. */
+  double beta1;
+  /** 0 means 0.999. */
+  double beta2;
+  /** 0 means 1e-8. */
+  double epsilon;
+  /** 0 means 0.99. */
+  double alpha;
+} rnn_optimizer_options;
+#define RNN_OPTIMIZER_OPTIONS_INIT { sizeof(rnn_optimizer_options), 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0 }
+
+/**
+ * Makes an optimizer for `count` numbers of one dtype. The update rules are PyTorch's.
+ *
+ * @return RNN_ERROR_INVALID_ARGUMENT: an unknown kind or dtype, a hyper-parameter out of its range or NaN. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_optimizer_create(
+    int32_t dtype, size_t count, const rnn_optimizer_options *options, rnn_optimizer **out_optimizer);
+
+/**
+ * One update of the parameters, in place.
+ *
+ * @param parameters  [count], as at creation; so are the gradients.
+ * @return RNN_ERROR_SHAPE (another count), RNN_ERROR_DTYPE.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_optimizer_step(
+    rnn_optimizer *optimizer, float *parameters, size_t parameters_count, const float *gradients, size_t gradients_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_optimizer_step_f64(
+    rnn_optimizer *optimizer, double *parameters, size_t parameters_count, const double *gradients, size_t gradients_count);
+
+/** Changes the learning rate, for a schedule: finite, at least 0. @since 0.1 */
+RNN_CHECKED rnn_status rnn_optimizer_learning_rate_set(rnn_optimizer *optimizer, double learning_rate);
+
+/** Frees an optimizer. @since 0.1 */
+RNN_API void rnn_optimizer_destroy(rnn_optimizer *optimizer);
+
+#define RNN_LOSS_CROSS_ENTROPY 0
+#define RNN_LOSS_MSE 1
+
+typedef struct rnn_trainer_options {
+  size_t struct_size;
+  /** RNN_LOSS_*; the mean over all steps and rows that are not padding. */
+  int32_t loss;
+  /** 1: use ignore_index; 0: it is -100. Cross-entropy only. */
+  int32_t has_ignore_index;
+  int64_t ignore_index;
+  /** Clip gradients to this global norm; 0 means no clipping. */
+  double clip_norm;
+  /** k1 of truncated backpropagation: an update after every so many steps of a sequence; 0: one update, after all of it. */
+  size_t update_interval;
+  /** k2: how many steps back each update looks, at least update_interval; 0 means update_interval. */
+  size_t backward_steps;
+  uint64_t dropout_seed;
+} rnn_trainer_options;
+#define RNN_TRAINER_OPTIONS_INIT { sizeof(rnn_trainer_options), 0, 0, 0, 0.0, 0, 0, 0 }
+
+/** What a step of a trainer did. Where it made several updates, sums and means over them, and the worst for the flags. */
+typedef struct rnn_step_report {
+  size_t struct_size;
+  /** Mean loss of the terms that counted. */
+  double loss;
+  /** Terms that counted: tokens for cross-entropy, elements for squared error. */
+  size_t terms;
+  /** Global norm of the last update's gradients before clipping, and what they were multiplied by. */
+  double gradient_norm;
+  double gradient_scale;
+  /** Parameter with the largest gradient norm, by its index. */
+  size_t largest_parameter;
+  /** Updates made, and updates skipped because a gradient or the loss was not finite. */
+  size_t updates;
+  size_t skipped;
+} rnn_step_report;
+#define RNN_STEP_REPORT_INIT { sizeof(rnn_step_report), 0.0, 0, 0.0, 0.0, 0, 0, 0 }
+
+/**
+ * Makes a trainer with a copy of the network's weights; the network itself does not change.
+ *
+ * @param options    NULL: cross-entropy, no clipping, full backpropagation.
+ * @param optimizer  NULL: SGD with its defaults.
+ * @return RNN_ERROR_INVALID_ARGUMENT. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_trainer_create(
+    rnn_network *network, const rnn_trainer_options *options, const rnn_optimizer_options *optimizer,
+    rnn_trainer **out_trainer);
+
+/**
+ * One batch: forward, loss, backward, clip, update; with truncated backpropagation several times along the sequence.
+ * The state carries over detached: gradients stop at its border.
+ *
+ * @param class_targets   Cross-entropy: [T, N], or [N] for a single-step output; each in [0, output_size) or ignored.
+ * @param value_targets   Squared error: in the shape of the output. The other one is NULL.
+ * @param state           Initial state, replaced by the final one; NULL: zeros.
+ * @param out_report      May be NULL.
+ * @return As rnn_network_forward_train; RNN_ERROR_UNSUPPORTED: truncated backpropagation of a bidirectional or
+ *         single-step network. Weights and state are then as before.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_trainer_step(
+    rnn_trainer *trainer, size_t T, size_t N,
+    const float *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const int64_t *class_targets, size_t class_targets_count,
+    const float *value_targets, size_t value_targets_count,
+    rnn_state *state, rnn_step_report *out_report);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_trainer_step_f64(
+    rnn_trainer *trainer, size_t T, size_t N,
+    const double *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const int64_t *class_targets, size_t class_targets_count,
+    const double *value_targets, size_t value_targets_count,
+    rnn_state *state, rnn_step_report *out_report);
+
+/** The loss alone, without dropout and without an update; otherwise as rnn_trainer_step. @since 0.1 */
+RNN_CHECKED rnn_status rnn_trainer_evaluate(
+    rnn_trainer *trainer, size_t T, size_t N,
+    const float *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const int64_t *class_targets, size_t class_targets_count,
+    const float *value_targets, size_t value_targets_count,
+    rnn_state *state, rnn_step_report *out_report);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_trainer_evaluate_f64(
+    rnn_trainer *trainer, size_t T, size_t N,
+    const double *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const int64_t *class_targets, size_t class_targets_count,
+    const double *value_targets, size_t value_targets_count,
+    rnn_state *state, rnn_step_report *out_report);
+
+/** Copies out the gradients of the last update, after clipping, as one array of all parameters. @since 0.1 */
+RNN_CHECKED rnn_status rnn_trainer_gradients(rnn_trainer *trainer, float *out_gradients, size_t gradients_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_trainer_gradients_f64(rnn_trainer *trainer, double *out_gradients, size_t gradients_count);
+
+/** Makes a network of the present weights, with the metadata of the trainer's network. @since 0.1 */
+RNN_CHECKED rnn_status rnn_trainer_snapshot(rnn_trainer *trainer, rnn_network **out_network);
+
+/** Changes the learning rate, for a schedule. @since 0.1 */
+RNN_CHECKED rnn_status rnn_trainer_learning_rate_set(rnn_trainer *trainer, double learning_rate);
+
+/** Frees a trainer. @since 0.1 */
+RNN_API void rnn_trainer_destroy(rnn_trainer *trainer);
+
+/* ===================================================================================== 9. Sampling */
+
+typedef struct rnn_sample_options {
+  size_t struct_size;
+  /** Divides the logits; 0 means 1. Use rnn_sample_options.greedy for the limit 0. */
+  double temperature;
+  /** Only the k most likely; 0 means all. */
+  size_t top_k;
+  /** Nucleus: only the most likely whose probabilities add up to this; 0 means 1. */
+  double top_p;
+  /** 1: the most likely, of equals the first. */
+  int32_t greedy;
+  int32_t reserved;
+  /** The draw is a function of (seed, position): the same everywhere. */
+  uint64_t seed;
+  uint64_t position;
+} rnn_sample_options;
+#define RNN_SAMPLE_OPTIONS_INIT { sizeof(rnn_sample_options), 0.0, 0, 0.0, 0, 0, 0, 0 }
+
+/**
+ * Draws a token from the softmax of logits. Equal logits are ordered by their index.
+ *
+ * @param logits     [logits_count], not NaN and not all -infinity.
+ * @param out_token  Receives an index.
+ * @return RNN_ERROR_INVALID_ARGUMENT: no logits, NaN, an option out of range. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_logits_sample(
+    const float *logits, size_t logits_count, const rnn_sample_options *options, int64_t *out_token);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_logits_sample_f64(
+    const double *logits, size_t logits_count, const rnn_sample_options *options, int64_t *out_token);
 
 #ifdef __cplusplus
 }

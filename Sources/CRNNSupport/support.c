@@ -1,6 +1,13 @@
+#define _GNU_SOURCE
 #include "CRNNSupport.h"
 
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -12,6 +19,38 @@ int32_t rnn_cpu_level(void) {
   if (__builtin_cpu_supports("x86-64-v3")) return 3;
 #endif
   return 0;
+}
+
+int32_t rnn_cpu_processor_count(void) {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  const long count = sysconf(_SC_NPROCESSORS_ONLN);
+  return count > 0 ? (int32_t)count : 1;
+}
+
+void rnn_cpu_pause(void) {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+void rnn_cpu_futex_wait(const void *word, uint32_t value) {
+#if defined(__linux__)
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+#else
+  (void)word, (void)value;
+  sched_yield();
+#endif
+}
+
+void rnn_cpu_futex_wake(const void *word, int32_t count) {
+#if defined(__linux__)
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+#else
+  (void)word, (void)count;
+#endif
 }
 
 #if defined(__x86_64__)

@@ -47,6 +47,14 @@ extension KernelTarget {
     return vector(magnitude | (bits(x) & ~Mask(repeating: S.magnitudeMask)) | nanMask(x))
   }
 
+  /// e^(x - maximum) for x <= maximum; NaN passes.
+  @inlinable @inline(__always)
+  static func exponentialOfDifference(_ x: Vector, _ maximum: Vector) -> Vector {
+    let difference = x - maximum
+    let (fraction, scale) = negativeExponential(clampedMagnitude(difference, Vector.Scalar.exponentialLimitBits))
+    return vector(bits(multiplyAdd(fraction, scale, scale)) | nanMask(difference))
+  }
+
   /// max(x, 0); NaN passes.
   @inlinable @inline(__always)
   public static func relu(_ x: Vector) -> Vector {

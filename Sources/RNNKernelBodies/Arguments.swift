@@ -172,3 +172,29 @@ public struct SquareSumArguments<Scalar> {
     self.result = result
   }
 }
+
+/// For each row: exponentials[c] = e^(values[c] - max), their sum, and max. May be in place.
+@frozen
+public struct SoftmaxArguments<Scalar> {
+  public var rows, columns: Int
+  public var values: UnsafePointer<Scalar>
+  public var valuesStride: Int
+  public var exponentials: UnsafeMutablePointer<Scalar>
+  public var exponentialsStride: Int
+  /// [rows, 2]: max and sum.
+  public var summaries: UnsafeMutablePointer<Scalar>
+
+  @inlinable @inline(__always)
+  public init(
+    rows: Int, columns: Int, values: UnsafePointer<Scalar>, valuesStride: Int,
+    exponentials: UnsafeMutablePointer<Scalar>, exponentialsStride: Int, summaries: UnsafeMutablePointer<Scalar>
+  ) {
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+    self.valuesStride = valuesStride
+    self.exponentials = exponentials
+    self.exponentialsStride = exponentialsStride
+    self.summaries = summaries
+  }
+}

@@ -94,3 +94,52 @@ where T.Scalar: BinaryFloatingPoint {
   let two = four.lowHalf + four.highHalf
   a.result.pointee = two.x + two.y
 }
+
+/// e^(x - max) of each row and their sum in logical lanes. NaN passes to its element and to the sum.
+@inlinable @inline(__always)
+public func softmaxBody<T: KernelTarget>(_ target: T.Type, _ a: SoftmaxArguments<T.Scalar>) {
+  let logicalLanes = T.Vector.Scalar.reductionLanes
+  var lanes = LaneSums<T>()
+  var row = 0
+  while row < a.rows {
+    let values = a.values + row &* a.valuesStride
+    let exponentials = a.exponentials + row &* a.exponentialsStride
+    // Four chains: the largest of numbers does not depend on the order.
+    var (m0, m1, m2, m3) = (-T.Scalar.infinity, -T.Scalar.infinity, -T.Scalar.infinity, -T.Scalar.infinity)
+    var c = 0
+    while c &+ 4 <= a.columns {
+      m0 = values[c] > m0 ? values[c] : m0
+      m1 = values[c &+ 1] > m1 ? values[c &+ 1] : m1
+      m2 = values[c &+ 2] > m2 ? values[c &+ 2] : m2
+      m3 = values[c &+ 3] > m3 ? values[c &+ 3] : m3
+      c &+= 4
+    }
+    while c < a.columns {
+      m0 = values[c] > m0 ? values[c] : m0
+      c &+= 1
+    }
+    m0 = m1 > m0 ? m1 : m0
+    m2 = m3 > m2 ? m3 : m2
+    let largest = m2 > m0 ? m2 : m0
+    let maximum = T.Vector(repeating: largest)
+    var first = 0
+    while first < logicalLanes {
+      var sum = T.Vector.zero
+      c = first
+      while c < a.columns {
+        let count = a.columns &- c
+        let x = T.load(values + c, lanes: count)
+        let e = T.exponentialOfDifference(x, maximum)
+        T.store(e, exponentials + c, lanes: count)
+        // Read back: what is past the last column is zero there, not e^(0 - max).
+        sum = sum + T.load(UnsafePointer(exponentials) + c, lanes: count)
+        c &+= logicalLanes
+      }
+      lanes.set(sum, first)
+      first &+= T.width
+    }
+    a.summaries[2 &* row] = largest
+    a.summaries[2 &* row &+ 1] = lanes.folded()
+    row &+= 1
+  }
+}

@@ -38,6 +38,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   public let gruBackward: Kernel<GateArguments<Scalar>>
   public let gruBeforeBackward: Kernel<GateArguments<Scalar>>
   public let gruAfterBackward: Kernel<GateArguments<Scalar>>
+  public let softmax: Kernel<SoftmaxArguments<Scalar>>
   public let columnSums: Kernel<ColumnSumArguments<Scalar>>
   public let sumOfSquares: Kernel<SquareSumArguments<Scalar>>
 
@@ -58,6 +59,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     gruBackward = Kernel(table.gru_backward)
     gruBeforeBackward = Kernel(table.gru_before_backward)
     gruAfterBackward = Kernel(table.gru_after_backward)
+    softmax = Kernel(table.softmax)
     columnSums = Kernel(table.column_sums)
     sumOfSquares = Kernel(table.sum_of_squares)
   }

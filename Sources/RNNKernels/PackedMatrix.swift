@@ -34,6 +34,31 @@ public struct PackedMatrix<Scalar: KernelScalar> {
       depthStride: depthStride, panels: panels, panelWidth: panelWidth)
   }
 
+  /// Packs again what `source` has become.
+  public func repack() {
+    packPanels(
+      order: order, outputs: outputs, depth: depth, source: source, outputStride: sourceOutputStride,
+      depthStride: sourceDepthStride, panels: UnsafeMutablePointer(mutating: panels), panelWidth: Scalar.kernels.panelWidth)
+  }
+
+  /// `multiply` on as many threads as the work deserves: each has rows of its own, so no bit changes.
+  public func multiplyOnThreads(
+    _ kernels: borrowing KernelTable<Scalar>, rows: Int,
+    input: UnsafePointer<Scalar>, inputRowStride: Int,
+    start: UnsafePointer<Scalar>?, startRowStride: Int,
+    output: UnsafeMutablePointer<Scalar>, outputRowStride: Int
+  ) {
+    let parts = ThreadPool.parts(multiplyAdds: rows &* depth &* outputs, units: rows / 8)
+    let kernels = copy kernels
+    ThreadPool.run(parts: parts) { part in
+      let own = slice(of: rows, part: part, parts: parts, unit: 8)
+      multiply(
+        kernels, rows: own.count, input: input + own.lowerBound &* inputRowStride, inputRowStride: inputRowStride,
+        start: start.map { $0 + own.lowerBound &* startRowStride }, startRowStride: startRowStride,
+        output: output + own.lowerBound &* outputRowStride, outputRowStride: outputRowStride)
+    }
+  }
+
   /// output[n, m] = start[n, m] + Σ_k input[n, k] · weight[m, k]; see ``ProductArguments``.
   @inlinable @inline(__always)
   public func multiply(
@@ -94,7 +119,8 @@ func packPanels<Scalar: KernelScalar>(
   }
 }
 
-/// output[m, k] = Σ_r left[r, m] · right[r, k], r ascending in one chain: the gradient of a weight matrix.
+/// output[m, k] = Σ_r left[r, m] · right[r, k], r ascending in one chain: the gradient of a weight matrix. On as many threads
+/// as the work deserves, each with outputs of its own.
 ///
 /// - Parameter scratch: Room for ``PackedMatrix/elementCount(outputs:depth:)`` of outputs K and depth `rows`.
 public func multiplyTransposed<Scalar: KernelScalar>(
@@ -103,15 +129,31 @@ public func multiplyTransposed<Scalar: KernelScalar>(
   right: UnsafePointer<Scalar>, rightColumns: Int, rightRowStride: Int,
   output: UnsafeMutablePointer<Scalar>, outputRowStride: Int, scratch: UnsafeMutablePointer<Scalar>
 ) {
-  var arguments = ProductArguments(
+  let plain = ProductArguments(
     rows: leftColumns, depth: rows, outputs: rightColumns,
     input: left, inputRowStride: 1, inputDepthStride: leftRowStride,
     weight: right, weightOutputStride: 1, weightDepthStride: rightRowStride,
     start: nil, startRowStride: 0, output: output, outputRowStride: outputRowStride, order: .single)
-  if BLAS.takes(rows: leftColumns, depth: rows, outputs: rightColumns), BLAS.product(arguments) { return }
-  let packed = PackedMatrix(
-    outputs: rightColumns, depth: rows, order: .single, source: right, outputStride: 1, depthStride: rightRowStride,
-    panels: scratch)
-  arguments.weight = packed.panels
-  kernels.product(arguments)
+  if BLAS.takes(rows: leftColumns, depth: rows, outputs: rightColumns), BLAS.product(plain) { return }
+  let kernels = copy kernels
+  let panelWidth = kernels.panelWidth
+  let work = leftColumns &* rows &* rightColumns
+  let packingParts = ThreadPool.parts(multiplyAdds: work, units: rightColumns / panelWidth)
+  ThreadPool.run(parts: packingParts) { part in
+    // Panels are one after the other: those of some columns are a matrix of their own.
+    let own = slice(of: rightColumns, part: part, parts: packingParts, unit: panelWidth)
+    packPanels(
+      order: .single, outputs: own.count, depth: rows, source: right + own.lowerBound, outputStride: 1,
+      depthStride: rightRowStride, panels: scratch + own.lowerBound &* rows, panelWidth: panelWidth)
+  }
+  let parts = ThreadPool.parts(multiplyAdds: work, units: leftColumns / 8)
+  ThreadPool.run(parts: parts) { part in
+    let own = slice(of: leftColumns, part: part, parts: parts, unit: 8)
+    var arguments = plain
+    arguments.rows = own.count
+    arguments.input = left + own.lowerBound
+    arguments.weight = UnsafePointer(scratch)
+    arguments.output = output + own.lowerBound &* outputRowStride
+    kernels.product(arguments)
+  }
 }

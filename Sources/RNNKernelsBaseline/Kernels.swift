@@ -25,6 +25,7 @@ func fillFloat32(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.gru_backward = { gruBackwardBody(Float32Target.self, arguments($0, GateArguments<Float>.self)) }
   table.pointee.gru_before_backward = { gruBeforeBackwardBody(Float32Target.self, arguments($0, GateArguments<Float>.self)) }
   table.pointee.gru_after_backward = { gruAfterBackwardBody(Float32Target.self, arguments($0, GateArguments<Float>.self)) }
+  table.pointee.softmax = { softmaxBody(Float32Target.self, arguments($0, SoftmaxArguments<Float>.self)) }
   table.pointee.column_sums = { columnSumsBody(Float32Target.self, arguments($0, ColumnSumArguments<Float>.self)) }
   table.pointee.sum_of_squares = { sumOfSquaresBody(Float32Target.self, arguments($0, SquareSumArguments<Float>.self)) }
 }
@@ -47,6 +48,7 @@ func fillFloat64(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.gru_backward = { gruBackwardBody(Float64Target.self, arguments($0, GateArguments<Double>.self)) }
   table.pointee.gru_before_backward = { gruBeforeBackwardBody(Float64Target.self, arguments($0, GateArguments<Double>.self)) }
   table.pointee.gru_after_backward = { gruAfterBackwardBody(Float64Target.self, arguments($0, GateArguments<Double>.self)) }
+  table.pointee.softmax = { softmaxBody(Float64Target.self, arguments($0, SoftmaxArguments<Double>.self)) }
   table.pointee.column_sums = { columnSumsBody(Float64Target.self, arguments($0, ColumnSumArguments<Double>.self)) }
   table.pointee.sum_of_squares = { sumOfSquaresBody(Float64Target.self, arguments($0, SquareSumArguments<Double>.self)) }
 }

@@ -13,6 +13,17 @@
 /** 4 for x86-64-v4, 3 for x86-64-v3, otherwise 0; asks the operating system's support too (XCR0). */
 int32_t rnn_cpu_level(void);
 
+/** Processors that this process may use. */
+int32_t rnn_cpu_processor_count(void);
+
+/** Tells the processor that this thread only waits. */
+void rnn_cpu_pause(void);
+
+/* ---- sleeping: a word that a thread waits for while it has a value ---- */
+
+void rnn_cpu_futex_wait(const void *_Nonnull word, uint32_t value);
+void rnn_cpu_futex_wake(const void *_Nonnull word, int32_t count);
+
 /* ---- floating-point mode: round to nearest, flush to zero, denormals are zero, exceptions masked ---- */
 
 /** Sets librnn's mode and returns the caller's. A real call, so that the compiler moves no load or store across it. */
@@ -47,6 +58,7 @@ typedef struct rnn_cpu_kernels {
   rnn_cpu_kernel _Nonnull gru_backward;
   rnn_cpu_kernel _Nonnull gru_before_backward;
   rnn_cpu_kernel _Nonnull gru_after_backward;
+  rnn_cpu_kernel _Nonnull softmax;
   rnn_cpu_kernel _Nonnull column_sums;
   rnn_cpu_kernel _Nonnull sum_of_squares;
 } rnn_cpu_kernels;

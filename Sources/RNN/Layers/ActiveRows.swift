@@ -17,16 +17,16 @@ struct SequenceBatch {
     return Int64(firstStep &+ t) < lengths[n]
   }
 
-  /// The next run of rows from `row` on that are active at step t: they are contiguous in memory, and go through a kernel
+  /// The next run of rows in row..<limit that are active at step t: they are contiguous in memory, and go through a kernel
   /// together. nil when there are no more.
   @inline(__always)
-  func activeRun(step t: Int, from row: Int) -> (first: Int, count: Int)? {
-    guard lengths != nil else { return row == 0 ? (0, rowCount) : nil }
+  func activeRun(step t: Int, from row: Int, to limit: Int) -> (first: Int, count: Int)? {
+    guard lengths != nil else { return row < limit ? (row, limit &- row) : nil }
     var first = row
-    while first < rowCount, !isActive(step: t, row: first) { first &+= 1 }
-    guard first < rowCount else { return nil }
+    while first < limit, !isActive(step: t, row: first) { first &+= 1 }
+    guard first < limit else { return nil }
     var end = first &+ 1
-    while end < rowCount, isActive(step: t, row: end) { end &+= 1 }
+    while end < limit, isActive(step: t, row: end) { end &+= 1 }
     return (first, end &- first)
   }
 

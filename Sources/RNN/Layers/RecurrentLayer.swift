@@ -34,25 +34,67 @@ extension RecurrentWeights {
   ///   - output: Where column 0 of this direction's H columns of [T, N, D·H] is.
   ///   - outputStride: D·H.
   ///   - trace: nil at inference.
+  ///   - usesThreads: Rows of the batch are independent of each other: each thread takes some of them through all steps.
   func forward(
     _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, input: UnsafePointer<Scalar>,
     hidden: UnsafeMutablePointer<Scalar>, cell: UnsafeMutablePointer<Scalar>,
     output: UnsafeMutablePointer<Scalar>, outputStride: Int,
-    scratch: RecurrentScratch<Scalar>, trace: RecurrentTrace<Scalar>?
+    scratch: RecurrentScratch<Scalar>, trace: RecurrentTrace<Scalar>?, usesThreads: Bool
   ) {
     let (n, h, width) = (batch.rowCount, hiddenSize, gateWidth)
     let size = n &* h
     let gates = trace?.gates ?? scratch.gates
     // X W_x + b of all steps.
-    inputWeight.multiply(
-      kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: bias, startRowStride: 0,
-      output: gates, outputRowStride: width)
+    if usesThreads {
+      inputWeight.multiplyOnThreads(
+        kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: bias, startRowStride: 0,
+        output: gates, outputRowStride: width)
+    } else {
+      inputWeight.multiply(
+        kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: bias, startRowStride: 0,
+        output: gates, outputRowStride: width)
+    }
 
     if let trace {
       let initial = isReverse ? batch.stepCount : 0
       (trace.hidden + initial &* size).update(from: hidden, count: size)
       if self.cell.hasCellState { (trace.cell + initial &* size).update(from: cell, count: size) }
     }
+    let parts = usesThreads ? threadParts(batch) : 1
+    if parts > 1 {
+      let kernels = copy kernels
+      ThreadPool.run(parts: parts) { part in
+        advance(
+          kernels, batch, rows: slice(of: n, part: part, parts: parts, unit: 8), gates: gates, hidden: hidden, cell: cell,
+          output: output, outputStride: outputStride, scratch: scratch, trace: trace)
+      }
+    } else {
+      advance(
+        kernels, batch, rows: 0..<n, gates: gates, hidden: hidden, cell: cell, output: output, outputStride: outputStride,
+        scratch: scratch, trace: trace)
+    }
+    if let trace {
+      let final = isReverse ? 0 : batch.stepCount
+      hidden.update(from: trace.hidden + final &* size, count: size)
+      if self.cell.hasCellState { cell.update(from: trace.cell + final &* size, count: size) }
+    }
+  }
+
+  /// Threads for the steps of a batch; eight rows fill a register tile.
+  private func threadParts(_ batch: SequenceBatch) -> Int {
+    ThreadPool.parts(multiplyAdds: batch.cellCount &* gateWidth &* hiddenSize, units: batch.rowCount / 8)
+  }
+
+  /// All steps of some rows.
+  private func advance(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, rows: Range<Int>,
+    gates: UnsafeMutablePointer<Scalar>, hidden: UnsafeMutablePointer<Scalar>, cell: UnsafeMutablePointer<Scalar>,
+    output: UnsafeMutablePointer<Scalar>, outputStride: Int,
+    scratch: RecurrentScratch<Scalar>, trace: RecurrentTrace<Scalar>?
+  ) {
+    let (n, h, width) = (batch.rowCount, hiddenSize, gateWidth)
+    let size = n &* h
+    let firstElement = rows.lowerBound &* h, elementCount = rows.count &* h
     var step = 0
     while step < batch.stepCount {
       let t = isReverse ? batch.stepCount &- 1 &- step : step
@@ -65,11 +107,13 @@ extension RecurrentWeights {
       let cellAfter = trace.map { $0.cell + after &* size } ?? cell
       let recurrentTerm = trace.map { $0.recurrentTerm + t &* size } ?? scratch.recurrentTerm
       if trace != nil, batch.lengths != nil {
-        hiddenAfter.update(from: hiddenBefore, count: size)
-        if self.cell.hasCellState { cellAfter.update(from: cellBefore, count: size) }
+        (hiddenAfter + firstElement).update(from: hiddenBefore + firstElement, count: elementCount)
+        if self.cell.hasCellState {
+          (cellAfter + firstElement).update(from: cellBefore + firstElement, count: elementCount)
+        }
       }
-      var row = 0
-      while let run = batch.activeRun(step: t, from: row) {
+      var row = rows.lowerBound
+      while let run = batch.activeRun(step: t, from: row, to: rows.upperBound) {
         let offset = run.first &* h
         stepForward(
           kernels, rows: run.count, gates: stepGates + run.first &* width,
@@ -78,8 +122,8 @@ extension RecurrentWeights {
         row = run.first &+ run.count
       }
       let stepOutput = output + t &* n &* outputStride
-      var r = 0
-      while r < n {
+      var r = rows.lowerBound
+      while r < rows.upperBound {
         let line = stepOutput + r &* outputStride
         if batch.isActive(step: t, row: r) {
           line.update(from: hiddenAfter + r &* h, count: h)
@@ -89,11 +133,6 @@ extension RecurrentWeights {
         r &+= 1
       }
       step &+= 1
-    }
-    if let trace {
-      let final = isReverse ? 0 : batch.stepCount
-      hidden.update(from: trace.hidden + final &* size, count: size)
-      if self.cell.hasCellState { cell.update(from: trace.cell + final &* size, count: size) }
     }
   }
 
@@ -158,20 +197,52 @@ extension RecurrentWeights {
     inputGradient: UnsafeMutablePointer<Scalar>?, gradients: UnsafeMutablePointer<Scalar>?,
     scratch: BackwardScratch<Scalar>, flow: UnsafeMutablePointer<Double>?
   ) {
-    let (n, h, width) = (batch.rowCount, hiddenSize, gateWidth)
-    let size = n &* h
+    let (n, width) = (batch.rowCount, gateWidth)
+    let size = n &* hiddenSize
     let gateGradients = scratch.gateGradients, termGradient = scratch.recurrentTermGradient
     if batch.lengths != nil {
       gateGradients.update(repeating: 0, count: batch.cellCount &* width)
       termGradient.update(repeating: 0, count: batch.stepCount &* size)
     }
+    // The flow is a sum over all rows of a step: they stay together.
+    let parts = flow == nil ? threadParts(batch) : 1
+    let ownKernels = copy kernels
+    ThreadPool.run(parts: parts) { part in
+      retreat(
+        ownKernels, batch, transposed, rows: slice(of: n, part: part, parts: parts, unit: 8), trace: trace,
+        outputGradient: outputGradient, outputGradientStride: outputGradientStride, hiddenGradient: hiddenGradient,
+        cellGradient: cellGradient, gateGradients: gateGradients, termGradient: termGradient, flow: flow)
+    }
+
+    let rows = batch.cellCount
+    if let inputGradient {
+      transposed.input.multiplyOnThreads(
+        kernels, rows: rows, input: gateGradients, inputRowStride: width,
+        start: inputGradient, startRowStride: inputSize, output: inputGradient, outputRowStride: inputSize)
+    }
+    guard let gradients else { return }
+    addWeightGradients(
+      kernels, batch, trace: trace, input: input, gateGradients: gateGradients, termGradient: termGradient,
+      gradients: gradients, packing: scratch.packing)
+  }
+
+  /// All steps of some rows, from the last to the first.
+  private func retreat(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ transposed: BackwardWeights<Scalar>.Layer,
+    rows: Range<Int>, trace: RecurrentTrace<Scalar>, outputGradient: UnsafePointer<Scalar>, outputGradientStride: Int,
+    hiddenGradient: UnsafeMutablePointer<Scalar>, cellGradient: UnsafeMutablePointer<Scalar>,
+    gateGradients: UnsafeMutablePointer<Scalar>, termGradient: UnsafeMutablePointer<Scalar>,
+    flow: UnsafeMutablePointer<Double>?
+  ) {
+    let (n, h, width) = (batch.rowCount, hiddenSize, gateWidth)
+    let size = n &* h
     var step = batch.stepCount &- 1
     while step >= 0 {
       let t = isReverse ? batch.stepCount &- 1 &- step : step
       let (before, after) = stateSlots(t)
       var squares = 0.0
-      var row = 0
-      while let run = batch.activeRun(step: t, from: row) {
+      var row = rows.lowerBound
+      while let run = batch.activeRun(step: t, from: row, to: rows.upperBound) {
         let offset = run.first &* h
         let cellRow = t &* n &+ run.first
         let dh = hiddenGradient + offset
@@ -203,33 +274,35 @@ extension RecurrentWeights {
       flow?[t] = squares.squareRoot()
       step &-= 1
     }
+  }
 
-    let rows = batch.cellCount
-    if let inputGradient {
-      transposed.input.multiply(
-        kernels, rows: rows, input: gateGradients, inputRowStride: width,
-        start: inputGradient, startRowStride: inputSize, output: inputGradient, outputRowStride: inputSize)
-    }
-    guard let gradients else { return }
+  /// Sums over all steps and rows, in one chain of ascending rows for each element of a weight's gradient.
+  private func addWeightGradients(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, trace: RecurrentTrace<Scalar>,
+    input: UnsafePointer<Scalar>, gateGradients: UnsafePointer<Scalar>, termGradient: UnsafePointer<Scalar>,
+    gradients: UnsafeMutablePointer<Scalar>, packing: UnsafeMutablePointer<Scalar>
+  ) {
+    let (h, width, rows) = (hiddenSize, gateWidth, batch.cellCount)
+    let size = batch.rowCount &* h
     let hiddenBefore = trace.hidden + (isReverse ? size : 0)
     multiplyTransposed(
       kernels, rows: rows, left: gateGradients, leftColumns: width, leftRowStride: width,
       right: input, rightColumns: inputSize, rightRowStride: inputSize,
-      output: gradients + weightIHOffset, outputRowStride: inputSize, scratch: scratch.packing)
+      output: gradients + weightIHOffset, outputRowStride: inputSize, scratch: packing)
     let weightHHGradient = gradients + weightHHOffset
     let recurrentColumns = cell.isGRU ? 2 &* h : width
     multiplyTransposed(
       kernels, rows: rows, left: gateGradients, leftColumns: recurrentColumns, leftRowStride: width,
       right: hiddenBefore, rightColumns: h, rightRowStride: h,
-      output: weightHHGradient, outputRowStride: h, scratch: scratch.packing)
+      output: weightHHGradient, outputRowStride: h, scratch: packing)
     if case .gru(let variant) = cell {
       let before = variant == .resetBefore
       multiplyTransposed(
         kernels, rows: rows,
         left: before ? gateGradients + CellKind.candidateGate &* h : termGradient, leftColumns: h,
         leftRowStride: before ? width : h,
-        right: before ? trace.recurrentTerm : hiddenBefore, rightColumns: h, rightRowStride: h,
-        output: weightHHGradient + CellKind.candidateGate &* h &* h, outputRowStride: h, scratch: scratch.packing)
+        right: UnsafePointer(before ? trace.recurrentTerm : hiddenBefore), rightColumns: h, rightRowStride: h,
+        output: weightHHGradient + CellKind.candidateGate &* h &* h, outputRowStride: h, scratch: packing)
     }
     guard biasIHOffset >= 0 else { return }
     let biasGradient = gradients + biasIHOffset

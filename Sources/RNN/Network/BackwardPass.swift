@@ -10,6 +10,14 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
   /// All states for N rows.
   let stateGradient: UnsafeMutablePointer<Scalar>
   private let memory: AlignedBuffer<Scalar>
+  /// Elements up to the end of the gradients of the nodes.
+  private let nodeCount: Int
+
+  /// Zeros again, for another pass.
+  func clear() {
+    memory.baseAddress.update(repeating: 0, count: nodeCount)
+    stateGradient.update(repeating: 0, count: memory.count - (stateGradient - memory.baseAddress))
+  }
 
   init(_ weights: Weights<Scalar>, stepCount: Int, rowCount: Int) throws(RNNError) {
     let cells = try checkedProduct(stepCount, rowCount, of: "steps and rows")
@@ -41,6 +49,7 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
       default: break
       }
     }
+    nodeCount = plan.count
     let firstLayer = try plan.reserve(layerCount), secondLayer = try plan.reserve(layerCount)
     let gates = try plan.reserve(gateCount), term = try plan.reserve(termCount)
     let packing = try plan.reserve(packingCount)
@@ -87,7 +96,7 @@ extension Weights {
         if let gradients { addEmbeddingGradient(instruction, batch, input, resultGradient, to: gradients) }
       case .linear:
         if let sourceGradient {
-          transposed.linear[instruction.node]?.multiply(
+          transposed.linear[instruction.node]?.multiplyOnThreads(
             kernels, rows: rows, input: resultGradient, inputRowStride: instruction.size,
             start: sourceGradient, startRowStride: instruction.sourceSize,
             output: sourceGradient, outputRowStride: instruction.sourceSize)

@@ -41,9 +41,15 @@ extension Weights {
       case .recurrent:
         runLayers(kernels, instruction, batch, source: source, state: state, result: result, workspace, dropout)
       case .linear:
-        instruction.weight?.multiply(
-          kernels, rows: rows, input: source, inputRowStride: instruction.sourceSize, start: instruction.bias,
-          startRowStride: 0, output: result, outputRowStride: instruction.size)
+        if workspace.usesThreads {
+          instruction.weight?.multiplyOnThreads(
+            kernels, rows: rows, input: source, inputRowStride: instruction.sourceSize, start: instruction.bias,
+            startRowStride: 0, output: result, outputRowStride: instruction.size)
+        } else {
+          instruction.weight?.multiply(
+            kernels, rows: rows, input: source, inputRowStride: instruction.sourceSize, start: instruction.bias,
+            startRowStride: 0, output: result, outputRowStride: instruction.size)
+        }
       case .lastStep:
         takeLastStep(instruction, batch, source: source, to: result)
       case .dropout:
@@ -138,7 +144,8 @@ extension Weights {
           kernels, batch, input: layerInput,
           hidden: state + (instruction.hiddenOffset &* n &+ place), cell: state + (instruction.cellOffset &* n &+ place),
           output: layerResult + direction &* h, outputStride: instruction.size,
-          scratch: workspace.scratch, trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil)
+          scratch: workspace.scratch, trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil,
+          usesThreads: workspace.usesThreads)
       }
       if let dropout, instruction.dropout > 0, layer < instruction.layerCount &- 1 {
         let mask = DropoutMask<Scalar>(dropout, probability: instruction.dropout, node: instruction.node, layer: layer)

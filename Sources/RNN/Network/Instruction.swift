@@ -92,6 +92,8 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
   /// Steps and rows there is room for.
   let stepCapacity, rowCount: Int
   let keepsTrace: Bool
+  /// Whether a pass may use the threads of the process: not in a stream, whose step takes no lock.
+  let usesThreads: Bool
   /// For each node its result, [T, N, F] or [N, F]; nil for the caller's own memory (an input or the output).
   let results: [UnsafeMutablePointer<Scalar>?]
   /// For each layer and direction the result of its layer, [T, N, D·H]; the last layer of a node writes the node's.
@@ -101,7 +103,10 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
   private let memory: AlignedBuffer<Scalar>
 
   /// - Parameter keepsTrace: For a backward pass: nothing is shared between layers, and inputs are copied.
-  init(_ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, keepsTrace: Bool) throws(RNNError) {
+  init(
+    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, keepsTrace: Bool, usesThreads: Bool = true
+  ) throws(RNNError) {
+    self.usesThreads = usesThreads
     self.stepCapacity = stepCount
     self.rowCount = rowCount
     self.keepsTrace = keepsTrace

@@ -184,7 +184,7 @@ public final class Network: Sendable {
     let weights = try weights(Scalar.self)
     let checked = try CheckedSequence(architecture, input, output: output, state: state)
     // Chunks of steps keep the memory small and the gates in the cache; by the contract they change no bit.
-    let rowsPerChunk = 256
+    let rowsPerChunk = 1024
     let steps =
       architecture.isStreamable
       ? max(1, min(input.sequenceLength, rowsPerChunk / input.batchSize)) : input.sequenceLength

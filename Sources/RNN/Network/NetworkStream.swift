@@ -120,7 +120,7 @@ private final class StreamCore<Scalar: KernelScalar> {
     let architecture = network.architecture
     guard batchSize >= 1 else { throw RNNError(.invalidArgument, "batch_size is \(batchSize), expected at least 1") }
     weights = try network.weights(Scalar.self)
-    workspace = try Workspace(weights, stepCount: 1, rowCount: batchSize, keepsTrace: false)
+    workspace = try Workspace(weights, stepCount: 1, rowCount: batchSize, keepsTrace: false, usesThreads: false)
     batch = SequenceBatch(stepCount: 1, rowCount: batchSize, lengths: nil)
     func buffer<Element: BitwiseCopyable>(_ size: Int, _ type: Element.Type) throws(RNNError) -> AlignedBuffer<Element> {
       try makeBuffer(type, count: try checkedProduct(size, batchSize, of: "a stream"), for: "a stream")

@@ -63,6 +63,15 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
     }
   }
 
+  /// Brings the packed forms up to date after the parameters changed in place: for a trainer, which shares its weights with
+  /// nobody.
+  func repack() {
+    let values = UnsafePointer(parameters.baseAddress)
+    for layer in layers { layer.repack(values) }
+    for case let linear? in linear { linear.weight.repack() }
+    backward.withLock { $0?.repack() }
+  }
+
   /// The transposed weights that a backward pass multiplies by; made at the first one.
   func backwardWeights() throws(RNNError) -> BackwardWeights<Scalar> {
     let result = backward.withLock { current -> Result<BackwardWeights<Scalar>, RNNError> in
@@ -219,17 +228,29 @@ struct RecurrentWeights<Scalar: KernelScalar> {
       candidateWeight = nil
     }
 
-    let sum = memory.take(rows), candidate = memory.take(h)
+    bias = UnsafePointer(memory.take(rows))
+    candidateBias = UnsafePointer(memory.take(h))
+    combineBiases(values)
+  }
+
+  /// Fills `bias` and `candidateBias`.
+  private func combineBiases(_ values: UnsafePointer<Scalar>) {
+    let sum = UnsafeMutablePointer(mutating: bias), candidate = UnsafeMutablePointer(mutating: candidateBias)
     let biasIH = biasIHOffset >= 0 ? values + biasIHOffset : nil
     let biasHH = biasHHOffset >= 0 ? values + biasHHOffset : nil
-    combineBiases(biasIH, biasHH, count: rows, into: sum)
+    RNN.combineBiases(biasIH, biasHH, count: gateWidth, into: sum)
     if cell == .gru(.resetAfter) {
-      let at = CellKind.candidateGate * h
-      combineBiases(biasIH.map { $0 + at }, nil, count: h, into: sum + at)
-      combineBiases(nil, biasHH.map { $0 + at }, count: h, into: candidate)
+      let at = CellKind.candidateGate * hiddenSize
+      RNN.combineBiases(biasIH.map { $0 + at }, nil, count: hiddenSize, into: sum + at)
+      RNN.combineBiases(nil, biasHH.map { $0 + at }, count: hiddenSize, into: candidate)
     }
-    bias = UnsafePointer(sum)
-    candidateBias = UnsafePointer(candidate)
+  }
+
+  func repack(_ values: UnsafePointer<Scalar>) {
+    inputWeight.repack()
+    recurrentWeight.repack()
+    candidateWeight?.repack()
+    combineBiases(values)
   }
 }
 
@@ -242,6 +263,15 @@ final class BackwardWeights<Scalar: KernelScalar>: @unchecked Sendable {
     let recurrent: PackedMatrix<Scalar>
     /// Outputs H, depth H.
     let candidate: PackedMatrix<Scalar>?
+  }
+
+  func repack() {
+    for layer in layers {
+      layer.input.repack()
+      layer.recurrent.repack()
+      layer.candidate?.repack()
+    }
+    for case let matrix? in linear { matrix.repack() }
   }
 
   private(set) var layers: [Layer] = []

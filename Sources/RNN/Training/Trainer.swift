@@ -1,0 +1,408 @@
+import RNNKernels
+
+/// What is learnt from a batch, and how.
+public struct TrainerOptions: Equatable, Sendable {
+  public enum Loss: Equatable, Sendable {
+    /// Softmax cross-entropy against class targets; the mean over the steps and rows that count.
+    case crossEntropy(ignoreIndex: Int64 = -100)
+    /// Squared error against values; the mean over all elements that are not padding.
+    case meanSquaredError
+  }
+
+  public var loss: Loss
+  /// Clip gradients to this global norm; nil: no clipping.
+  public var clipNorm: Double?
+  /// k1 of truncated backpropagation: an update after every so many steps; nil: one, after the whole sequence.
+  public var updateInterval: Int?
+  /// k2: how many steps back each update looks, at least `updateInterval`; nil: as many.
+  public var backwardSteps: Int?
+  public var dropoutSeed: UInt64 = 0
+
+  public init(
+    loss: Loss = .crossEntropy(), clipNorm: Double? = nil, updateInterval: Int? = nil, backwardSteps: Int? = nil
+  ) {
+    self.loss = loss
+    self.clipNorm = clipNorm
+    self.updateInterval = updateInterval
+    self.backwardSteps = backwardSteps
+  }
+
+  func check(_ architecture: Architecture) throws(RNNError) {
+    if let clipNorm, !(clipNorm > 0) {
+      throw RNNError(.invalidArgument, "clip_norm is \(clipNorm), expected above 0, or 0 for no clipping")
+    }
+    if let updateInterval {
+      guard updateInterval >= 1 else { throw RNNError(.invalidArgument, "update_interval is too large") }
+      guard architecture.isStreamable, !architecture.hasSingleStepOutput else {
+        throw RNNError(
+          .unsupported, "truncated backpropagation needs a network that can stop at any step: no bidirectional layer, no last step")
+      }
+    }
+    if let backwardSteps {
+      guard let updateInterval, backwardSteps >= updateInterval else {
+        throw RNNError(
+          .invalidArgument, "backward_steps is \(backwardSteps), expected at least update_interval, \(updateInterval ?? 0)")
+      }
+    }
+  }
+}
+
+/// What a step of a trainer did.
+public struct StepReport: Equatable, Sendable {
+  /// Mean loss of the terms that counted.
+  public var loss = 0.0
+  /// Tokens for cross-entropy, elements for squared error.
+  public var terms = 0
+  /// Of the last update: global gradient norm before clipping, and what the gradients were multiplied by.
+  public var gradientNorm = 0.0
+  public var gradientScale = 1.0
+  /// Index of the parameter with the largest gradient norm.
+  public var largestParameter = 0
+  public var updates = 0
+  /// Updates left out because the loss or a gradient was infinite or NaN.
+  public var skipped = 0
+}
+
+/// Targets of a batch, time-major.
+public enum TrainingTargets<Scalar: KernelScalar> {
+  /// [T, N], or [N] for a single-step output.
+  case classes(UnsafeBufferPointer<Int64>)
+  /// In the shape of the output.
+  case values(UnsafeBufferPointer<Scalar>)
+}
+
+/// A network in training: a copy of the weights that it alone changes, gradients, optimizer, and the memory of a step.
+///
+/// Belongs to one thread at a time. `snapshot()` gives networks for everybody else.
+public final class Trainer {
+  public let architecture: Architecture
+  private let core: Core
+
+  private enum Core {
+    case float32(TrainerCore<Float>)
+    case float64(TrainerCore<Double>)
+  }
+
+  public init(
+    _ network: Network, options: TrainerOptions = TrainerOptions(), optimizer: OptimizerOptions = OptimizerOptions()
+  ) throws(RNNError) {
+    architecture = network.architecture
+    try options.check(architecture)
+    switch architecture.dataType {
+    case .float32: core = .float32(try TrainerCore(network, options, optimizer))
+    case .float64: core = .float64(try TrainerCore(network, options, optimizer))
+    }
+  }
+
+  private func core<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> TrainerCore<Scalar> {
+    switch core {
+    case .float32(let core):
+      if Scalar.self == Float.self { return unsafeDowncast(core, to: TrainerCore<Scalar>.self) }
+    case .float64(let core):
+      if Scalar.self == Double.self { return unsafeDowncast(core, to: TrainerCore<Scalar>.self) }
+    }
+    throw RNNError(
+      .dtype, "the trainer is \(architecture.dataType.rawValue), and the call is for \(Scalar.dataType.rawValue)")
+  }
+
+  /// One batch: forward, loss, backward, clip, update; several times along the sequence with truncated backpropagation.
+  ///
+  /// - Parameter state: Replaced by the final state; nil begins with zeros. Gradients stop at its border.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  public func step<Scalar: KernelScalar>(
+    _ input: SequenceInput<Scalar>, targets: TrainingTargets<Scalar>, state: inout NetworkState?
+  ) throws(RNNError) -> StepReport {
+    try core(Scalar.self).run(input, targets, &state, learns: true)
+  }
+
+  /// The loss alone, without dropout and without an update.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  public func evaluate<Scalar: KernelScalar>(
+    _ input: SequenceInput<Scalar>, targets: TrainingTargets<Scalar>, state: inout NetworkState?
+  ) throws(RNNError) -> StepReport {
+    try core(Scalar.self).run(input, targets, &state, learns: false)
+  }
+
+  /// Gradients of the last update, after clipping, in the order of ``Architecture/parameters``.
+  public func readGradients<Scalar: KernelScalar>(into target: UnsafeMutableBufferPointer<Scalar>) throws(RNNError) {
+    let core = try core(Scalar.self)
+    guard target.count >= architecture.parameterCount else {
+      throw RNNError(
+        .bufferTooSmall, "gradients_count is \(target.count), expected at least \(architecture.parameterCount)")
+    }
+    target.baseAddress?.update(from: core.gradients.baseAddress, count: architecture.parameterCount)
+  }
+
+  /// A network of the present weights, with the metadata of the network that the trainer was made from.
+  public func snapshot() throws(RNNError) -> Network {
+    switch core {
+    case .float32(let core): try core.snapshot()
+    case .float64(let core): try core.snapshot()
+    }
+  }
+
+  public func setLearningRate(_ rate: Double) throws(RNNError) {
+    switch core {
+    case .float32(let core): try core.optimizer.setLearningRate(rate)
+    case .float64(let core): try core.optimizer.setLearningRate(rate)
+    }
+  }
+}
+
+private final class TrainerCore<Scalar: KernelScalar> {
+  let optimizer: Optimizer<Scalar>
+  let gradients: AlignedBuffer<Scalar>
+  private let weights: Weights<Scalar>
+  private let options: TrainerOptions
+  private let metadata: [String: String]
+  /// Calls of `step` so far: part of the key of dropout.
+  private var stepCount: UInt64 = 0
+  /// The memory of the last shape, for the next batch of it.
+  private var memory: StepMemory<Scalar>?
+
+  init(_ network: Network, _ options: TrainerOptions, _ optimizer: OptimizerOptions) throws(RNNError) {
+    let architecture = network.architecture
+    let parameters = try makeBuffer(Scalar.self, count: architecture.parameterCount, for: "a trainer's parameters")
+    try network.readParameter(into: parameters.buffer)
+    weights = try Weights(architecture: architecture, parameters: parameters)
+    gradients = try makeBuffer(Scalar.self, count: architecture.parameterCount, for: "gradients")
+    self.optimizer = try Optimizer(optimizer, count: architecture.parameterCount)
+    self.options = options
+    metadata = network.metadata
+  }
+
+  func snapshot() throws(RNNError) -> Network {
+    let copy = try makeBuffer(Scalar.self, count: weights.parameters.count, for: "a snapshot")
+    copy.baseAddress.update(from: weights.parameters.baseAddress, count: weights.parameters.count)
+    return try Network(weights.architecture, parameters: copy, metadata: metadata)
+  }
+
+  /// All that one window of steps needs.
+  private func memory(stepCount: Int, rowCount: Int, learns: Bool) throws(RNNError) -> StepMemory<Scalar> {
+    if let memory, memory.fits(stepCount, rowCount, learns: learns) { return memory }
+    memory = nil
+    let made = try StepMemory(weights, stepCount: stepCount, rowCount: rowCount, learns: learns)
+    memory = made
+    return made
+  }
+
+  func run(
+    _ input: SequenceInput<Scalar>, _ targets: TrainingTargets<Scalar>, _ state: inout NetworkState?, learns: Bool
+  ) throws(RNNError) -> StepReport {
+    let architecture = weights.architecture
+    let (t, n) = (input.sequenceLength, input.batchSize)
+    guard !input.isBatchFirst else { throw RNNError(.unsupported, "a trainer reads time-major sequences") }
+    let rows = architecture.hasSingleStepOutput ? n : try checkedProduct(max(t, 0), n, of: "T and N")
+    let output = try makeBuffer(
+      Scalar.self, count: try checkedProduct(rows, architecture.outputSize, of: "output"), for: "the output of a step")
+    let checked = try CheckedSequence(architecture, input, output: output.buffer, state: state)
+    try check(targets, rows: rows)
+
+    // The longest window, before anything changes: from here on nothing fails.
+    let interval = options.updateInterval ?? max(t, 1)
+    let window = max(min(learns ? options.backwardSteps ?? interval : min(interval, t), t), 1)
+    let memory = try memory(stepCount: options.updateInterval == nil ? t : window, rowCount: n, learns: learns)
+    let transposed = learns ? try withNumericMode { () throws(RNNError) in try weights.backwardWeights() } : nil
+    var temporary = try NetworkState(architecture, batchSize: state == nil ? n : 1)
+    let values = if let given = try state?.mutableValues(Scalar.self) { given } else { try temporary.mutableValues(Scalar.self) }
+    let stateCount = try checkedProduct(architecture.stateCount, n, of: "the state")
+    // States at the borders of the updates, for windows that reach back beyond them.
+    let reach = (window + interval - 1) / interval
+    let history = try makeBuffer(Scalar.self, count: try checkedProduct(stateCount, reach, of: "states"), for: "states")
+
+    return withNumericMode {
+      var report = StepReport()
+      var lossSum = 0.0
+      var end = 0
+      var update = 0
+      repeat {
+        let begin = end
+        end = min(begin + interval, t)
+        // This update looks from `first` on; what lies before `begin` is computed again, with the present weights.
+        let first = learns ? max(0, end - window) : begin
+        (history.baseAddress + update % reach * stateCount).update(from: values, count: stateCount)
+        let borderUpdate = first / interval
+        if borderUpdate < update {
+          values.update(from: history.baseAddress + borderUpdate % reach * stateCount, count: stateCount)
+          let border = borderUpdate * interval
+          if border < first { advance(checked, from: border, to: first, values, memory) }
+        }
+        let loss = pass(
+          checked, targets, from: first, lossFrom: begin, to: end, values, output.baseAddress, memory,
+          dropout: learns ? DropoutKey(seed: options.dropoutSeed, step: stepCount, firstTime: UInt64(first)) : nil)
+        lossSum += loss.sum
+        report.terms += loss.terms
+        if let transposed, loss.terms > 0 {
+          learn(checked, loss, from: first, to: end, memory, transposed, &report)
+        }
+        update += 1
+      } while end < t
+      report.loss = lossSum / Double(report.terms)
+      if learns { stepCount += 1 }
+      return report
+    }
+  }
+
+  private func check(_ targets: TrainingTargets<Scalar>, rows: Int) throws(RNNError) {
+    let classes = weights.architecture.outputSize
+    switch (targets, options.loss) {
+    case (.classes(let targets), .crossEntropy(let ignoreIndex)):
+      _ = try present(targets, count: rows, named: "class_targets", shape: "rows of the output")
+      let loss = CrossEntropy(ignoreIndex: ignoreIndex)
+      try loss.check(
+        classes: classes, targets: UnsafeBufferPointer(rebasing: targets.prefix(rows)),
+        classWeights: UnsafePointer<Scalar>?.none)
+    case (.values(let targets), .meanSquaredError):
+      let count = try checkedProduct(rows, classes, of: "value_targets")
+      _ = try present(targets, count: count, named: "value_targets", shape: "elements of the output")
+    case (.values, .crossEntropy):
+      throw RNNError(.invalidArgument, "the loss is cross-entropy, and class_targets is NULL")
+    case (.classes, .meanSquaredError):
+      throw RNNError(.invalidArgument, "the loss is squared error, and value_targets is NULL")
+    }
+  }
+
+  private func batch(_ sequence: CheckedSequence<Scalar>, from first: Int, to end: Int) -> SequenceBatch {
+    SequenceBatch(stepCount: end - first, rowCount: sequence.rowCount, lengths: sequence.lengths, firstStep: first)
+  }
+
+  private func input(_ sequence: CheckedSequence<Scalar>, from first: Int) -> PassInput<Scalar> {
+    let row = first * sequence.rowCount
+    return PassInput(
+      features: sequence.features.map { $0 + row * weights.architecture.inputSize },
+      tokens: sequence.tokens.map { $0 + row * weights.architecture.tokenCount })
+  }
+
+  /// Brings the state forward, and nothing else.
+  private func advance(
+    _ sequence: CheckedSequence<Scalar>, from first: Int, to end: Int, _ state: UnsafeMutablePointer<Scalar>,
+    _ memory: StepMemory<Scalar>
+  ) {
+    weights.forward(
+      batch(sequence, from: first, to: end), input(sequence, from: first), state: state,
+      output: memory.outputGradient, workspace: memory.workspace, dropout: nil)
+  }
+
+  /// Forward and loss; leaves ∂(sum of losses)/∂output in `memory.outputGradient`.
+  private func pass(
+    _ sequence: CheckedSequence<Scalar>, _ targets: TrainingTargets<Scalar>, from first: Int, lossFrom begin: Int,
+    to end: Int, _ state: UnsafeMutablePointer<Scalar>, _ output: UnsafeMutablePointer<Scalar>,
+    _ memory: StepMemory<Scalar>, dropout: DropoutKey?
+  ) -> (sum: Double, terms: Int) {
+    let architecture = weights.architecture
+    let batch = batch(sequence, from: first, to: end)
+    let (n, classes) = (sequence.rowCount, architecture.outputSize)
+    let isSingle = architecture.hasSingleStepOutput
+    let target = memory.outputGradient
+    weights.forward(
+      batch, input(sequence, from: first), state: state, output: target, workspace: memory.workspace, dropout: dropout)
+
+    // Losses of the rows of the output, one by one: each turns its row into its gradient.
+    let rowCount = isSingle ? n : batch.cellCount
+    let firstRow = isSingle ? 0 : first * n, firstCounted = isSingle ? 0 : (begin - first) * n
+    let parts = ThreadPool.parts(multiplyAdds: rowCount * classes * 16, units: rowCount / 8)
+    ThreadPool.run(parts: parts) { part in
+      for row in slice(of: rowCount, part: part, parts: parts, unit: 8) {
+        let values = target + row * classes
+        let counts = row >= firstCounted && (isSingle || batch.isActive(step: row / n, row: row % n))
+        memory.rowLosses[row] = 0
+        memory.rowTerms[row] = 0
+        guard counts else {
+          values.update(repeating: 0, count: classes)
+          continue
+        }
+        switch (targets, options.loss) {
+        case (.classes(let classTargets), .crossEntropy(let ignoreIndex)):
+          let classTarget = classTargets[firstRow + row]
+          let loss = CrossEntropy(ignoreIndex: ignoreIndex)
+          memory.rowTerms[row] = classTarget == ignoreIndex ? 0 : 1
+          memory.rowLosses[row] = loss.evaluateRow(
+            values, classes: classes, target: classTarget, weights: nil, gradient: values, scratch: values, scale: 1)
+        case (.values(let valueTargets), _):
+          memory.rowTerms[row] = classes
+          var sum = 0.0
+          for j in 0..<classes {
+            let difference = values[j] - valueTargets[(firstRow + row) * classes + j]
+            sum += Double(difference) * Double(difference)
+            values[j] = 2 * difference
+          }
+          memory.rowLosses[row] = sum
+        default: break
+        }
+      }
+    }
+    // In the order of the rows, whoever computed them.
+    var sum = 0.0, terms = 0
+    for row in 0..<rowCount {
+      sum += memory.rowLosses[row]
+      terms += memory.rowTerms[row]
+    }
+    return (sum, terms)
+  }
+
+  /// Backward, clip, update.
+  private func learn(
+    _ sequence: CheckedSequence<Scalar>, _ loss: (sum: Double, terms: Int), from first: Int, to end: Int,
+    _ memory: StepMemory<Scalar>, _ transposed: BackwardWeights<Scalar>, _ report: inout StepReport
+  ) {
+    let architecture = weights.architecture
+    let batch = batch(sequence, from: first, to: end)
+    guard let backward = memory.backward, let target = backward.nodeGradients[architecture.nodes.count - 1] else { return }
+    let count = (architecture.hasSingleStepOutput ? batch.rowCount : batch.cellCount) * architecture.outputSize
+    backward.clear()
+    // The gradient of the mean.
+    let scale = Scalar(1 / Double(loss.terms))
+    for i in 0..<count { target[i] = memory.outputGradient[i] * scale }
+    gradients.baseAddress.update(repeating: 0, count: gradients.count)
+    weights.backward(
+      batch, input(sequence, from: first), workspace: memory.workspace,
+      dropout: DropoutKey(seed: options.dropoutSeed, step: stepCount, firstTime: UInt64(first)), transposed: transposed,
+      into: backward, gradients: gradients.baseAddress, wantsInputGradient: false, flow: nil)
+
+    let tensors = architecture.parameters.map {
+      UnsafeMutableBufferPointer(start: gradients.baseAddress + $0.offset, count: $0.count)
+    }
+    let clipped = GradientClipping(maxNorm: options.clipNorm ?? .infinity).clip(tensors)
+    report.gradientNorm = clipped.totalNorm
+    report.gradientScale = clipped.scale
+    report.largestParameter = clipped.largestIndex
+    guard clipped.nonFiniteIndex == nil, loss.sum.isFinite else {
+      report.largestParameter = clipped.nonFiniteIndex ?? report.largestParameter
+      report.skipped += 1
+      return
+    }
+    optimizer.update(weights.parameters.baseAddress, with: gradients.baseAddress)
+    weights.repack()
+    report.updates += 1
+  }
+}
+
+/// The memory of the passes over one window, kept from batch to batch.
+private final class StepMemory<Scalar: KernelScalar> {
+  let workspace: Workspace<Scalar>
+  let backward: BackwardWorkspace<Scalar>?
+  /// The output, then ∂(sum of losses)/∂output, of the window.
+  var outputGradient: UnsafeMutablePointer<Scalar> { outputs.baseAddress }
+  var rowLosses: UnsafeMutablePointer<Double> { losses.baseAddress }
+  var rowTerms: UnsafeMutablePointer<Int> { terms.baseAddress }
+  private let outputs: AlignedBuffer<Scalar>
+  private let losses: AlignedBuffer<Double>
+  private let terms: AlignedBuffer<Int>
+
+  init(_ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, learns: Bool) throws(RNNError) {
+    let architecture = weights.architecture
+    workspace = try Workspace(weights, stepCount: stepCount, rowCount: rowCount, keepsTrace: learns)
+    backward = learns ? try BackwardWorkspace(weights, stepCount: stepCount, rowCount: rowCount) : nil
+    let rows = architecture.hasSingleStepOutput ? rowCount : try checkedProduct(stepCount, rowCount, of: "steps and rows")
+    outputs = try makeBuffer(
+      Scalar.self, count: try checkedProduct(rows, architecture.outputSize, of: "output"), for: "the output of a step")
+    losses = try makeBuffer(Double.self, count: rows, for: "losses")
+    terms = try makeBuffer(Int.self, count: rows, for: "losses")
+  }
+
+  func fits(_ stepCount: Int, _ rowCount: Int, learns: Bool) -> Bool {
+    workspace.stepCapacity == stepCount && workspace.rowCount == rowCount && workspace.keepsTrace == learns
+  }
+}

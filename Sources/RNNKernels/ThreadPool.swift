@@ -1,0 +1,190 @@
+import CRNNSupport
+import Glibc
+import Synchronization
+
+/// The threads of the process: one pool for everybody. A call that finds it busy computes alone, with the same bits, since
+/// work is split over outputs and never over a sum.
+///
+/// Workers spin for a short while after a job and then sleep; so does the caller while it waits for them. Waiting longer would
+/// steal time from the very threads that are waited for, where processors are shared. A forked child begins without
+/// workers.
+public enum ThreadPool {
+  private static let largestCount = 1024
+  /// Some 20 µs: longer than the gap between two products of a pass, much shorter than a time slice.
+  private static let spinCount = 2_000
+
+  /// Threads that one call may use, its own included.
+  public static var limit: Int {
+    get { limitStorage.load(ordering: .relaxed) }
+    set { limitStorage.store(min(max(newValue, 1), largestCount), ordering: .relaxed) }
+  }
+
+  private static let limitStorage: Atomic<Int> = {
+    if let text = getenv("RNN_NUM_THREADS"), let count = Int(String(cString: text)), (1...largestCount).contains(count) {
+      return Atomic(count)
+    }
+    return Atomic(max(1, min(Int(rnn_cpu_processor_count()), largestCount)))
+  }()
+
+  private typealias Call = (Int) -> Void
+
+  /// The words that threads share; each on a cache line of its own.
+  private struct Shared: ~Copyable {
+    /// Job number · 2^16 + parts: one word, so that a worker that comes late never mixes two jobs.
+    let job = Atomic<UInt64>(0)
+    private let padding1 = SIMD16<Int32>()
+    let sleepers = Atomic<Int>(0)
+    private let padding2 = SIMD16<Int32>()
+    /// Parts of the workers that are not done.
+    let pending = Atomic<UInt32>(0)
+    private let padding3 = SIMD16<Int32>()
+    let isBusy = Atomic<Bool>(false)
+    let workerCount = Atomic<Int>(0)
+  }
+
+  nonisolated(unsafe) private static let shared: UnsafeMutablePointer<Shared> = {
+    let memory = UnsafeMutablePointer<Shared>.allocate(capacity: 1)
+    memory.initialize(to: Shared())
+    // The child of a fork has the caller's thread alone.
+    pthread_atfork(
+      nil, nil,
+      {
+        ThreadPool.shared.pointee.workerCount.store(0, ordering: .relaxed)
+        ThreadPool.shared.pointee.pending.store(0, ordering: .relaxed)
+        ThreadPool.shared.pointee.sleepers.store(0, ordering: .relaxed)
+        ThreadPool.shared.pointee.isBusy.store(false, ordering: .releasing)
+      })
+    return memory
+  }()
+
+  /// What sleepers wait for; changes with every job. By itself, since the operating system is told its address.
+  nonisolated(unsafe) private static let wakeUp: UnsafeMutablePointer<Atomic<UInt32>> = {
+    let memory = UnsafeMutablePointer<Atomic<UInt32>>.allocate(capacity: 1)
+    memory.initialize(to: Atomic(0))
+    return memory
+  }()
+
+  /// The job's body; lives on the caller's stack until all parts are done.
+  nonisolated(unsafe) private static var body: UnsafePointer<Call>?
+
+  /// Calls `body` once for each part, on as many threads, and returns when all are done.
+  ///
+  /// - Parameter parts: At most `limit`; 1 runs on the caller alone.
+  public static func run(parts: Int, _ body: (Int) -> Void) {
+    guard parts > 1, begin() else {
+      for part in 0..<parts { body(part) }
+      return
+    }
+    let workers = min(parts, largestCount) - 1
+    guard startWorkers(workers) else {
+      shared.pointee.isBusy.store(false, ordering: .releasing)
+      for part in 0..<parts { body(part) }
+      return
+    }
+    withoutActuallyEscaping(body) { call in
+      withUnsafePointer(to: call) { pointer in
+        Self.body = pointer
+        shared.pointee.pending.store(UInt32(workers), ordering: .relaxed)
+        let number = shared.pointee.job.load(ordering: .relaxed) >> 16 &+ 1
+        shared.pointee.job.store(number << 16 | UInt64(parts), ordering: .releasing)
+        wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+          rnn_cpu_futex_wake(wakeUp, Int32.max)
+        }
+        call(0)
+        waitForWorkers()
+        Self.body = nil
+      }
+    }
+    shared.pointee.isBusy.store(false, ordering: .releasing)
+  }
+
+  private static func begin() -> Bool {
+    !shared.pointee.isBusy.exchange(true, ordering: .acquiring)
+  }
+
+  private static func waitForWorkers() {
+    var spins = 0
+    while true {
+      let pending = shared.pointee.pending.load(ordering: .acquiring)
+      if pending == 0 { return }
+      if spins < spinCount {
+        spins += 1
+        rnn_cpu_pause()
+      } else {
+        sched_yield()
+      }
+    }
+  }
+
+  /// Makes sure that `count` workers exist; false if a thread cannot be had.
+  private static func startWorkers(_ count: Int) -> Bool {
+    var existing = shared.pointee.workerCount.load(ordering: .relaxed)
+    while existing < count {
+      var thread = pthread_t()
+      var attributes = pthread_attr_t()
+      pthread_attr_init(&attributes)
+      pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+      // The host's signals are the host's business.
+      var all = sigset_t(), old = sigset_t()
+      sigfillset(&all)
+      pthread_sigmask(SIG_SETMASK, &all, &old)
+      let status = pthread_create(
+        &thread, &attributes,
+        { index in
+          ThreadPool.work(Int(bitPattern: index))
+        }, UnsafeMutableRawPointer(bitPattern: existing + 1))
+      pthread_sigmask(SIG_SETMASK, &old, nil)
+      pthread_attr_destroy(&attributes)
+      guard status == 0 else { return false }
+      existing += 1
+      shared.pointee.workerCount.store(existing, ordering: .relaxed)
+    }
+    return true
+  }
+
+  /// The life of worker `index`, which computes part `index` of every job that has so many.
+  private static func work(_ index: Int) -> Never {
+    _ = rnn_cpu_mode_enter()
+    var seen: UInt64 = 0
+    while true {
+      var spins = 0
+      var job = shared.pointee.job.load(ordering: .acquiring)
+      while job == seen {
+        if spins < spinCount {
+          spins += 1
+          rnn_cpu_pause()
+        } else {
+          let ticket = wakeUp.pointee.load(ordering: .sequentiallyConsistent)
+          shared.pointee.sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
+          if shared.pointee.job.load(ordering: .sequentiallyConsistent) == seen {
+            rnn_cpu_futex_wait(wakeUp, ticket)
+          }
+          shared.pointee.sleepers.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+        }
+        job = shared.pointee.job.load(ordering: .acquiring)
+      }
+      seen = job
+      guard index < Int(job & 0xffff) else { continue }
+      body?.pointee(index)
+      shared.pointee.pending.wrappingSubtract(1, ordering: .releasing)
+    }
+  }
+
+  /// How many threads a piece of work deserves.
+  ///
+  /// - Parameters:
+  ///   - multiplyAdds: Of the whole work; a thread should have some 20 µs of them.
+  ///   - units: Into how many pieces it can be cut.
+  public static func parts(multiplyAdds: Int, units: Int) -> Int {
+    let grain = 1 << 20
+    return max(1, min(limit, min(units, multiplyAdds / grain)))
+  }
+}
+
+/// The part `index` of `count` things cut in `parts`, in whole multiples of `unit` but for the last.
+public func slice(of count: Int, part index: Int, parts: Int, unit: Int) -> Range<Int> {
+  let units = (count + unit - 1) / unit
+  let begin = units * index / parts * unit, end = units * (index + 1) / parts * unit
+  return min(begin, count)..<min(end, count)
+}

@@ -46,7 +46,7 @@
  *     An array that is not wanted is NULL with count 0, where its text allows it.
  *   - An options argument may be NULL: all defaults. Otherwise begin with its RNN_*_OPTIONS_INIT and change fields;
  *     zero is the default everywhere. A shorter struct_size is an older caller; a longer one is accepted while its
- *     unknown tail is zero.
+ *     unknown tail is zero (else RNN_ERROR_UNSUPPORTED).
  *   - float32 by default. A function with the suffix _f64 is the same for networks of dtype RNN_DTYPE_FLOAT64;
  *     calling the other one gives RNN_ERROR_DTYPE.
  *   - Arithmetic runs in librnn's floating-point mode (round to nearest, denormals are zero, exceptions masked),
@@ -571,7 +571,7 @@ RNN_CHECKED rnn_status rnn_network_describe(rnn_network *network, rnn_network_in
 
 typedef struct rnn_tensor_info {
   size_t struct_size;
-  /** Valid while the network, or a stream or tape made from it, lives. */
+  /** Valid while the network's handle is. */
   const char *name;
   /** Where the tensor begins, in elements, among all tensors in order; for a state, with one row. */
   size_t offset;
@@ -850,7 +850,8 @@ RNN_CHECKED rnn_status rnn_stream_tokens(rnn_stream *stream, int64_t **out_value
 /**
  * One step: reads the bound input and tokens, advances the state, writes the bound output. Works for both dtypes.
  *
- * Real-time safe: no allocation, no lock, no system call; the same time for silence as for sound.
+ * Real-time safe: no allocation, no lock, no system call; the same time for silence as for sound. (A call that fails
+ * may allocate for its message.)
  *
  * @return RNN_ERROR_INVALID_ARGUMENT: a bound token is out of range; the state is then as before.
  * @since 0.1

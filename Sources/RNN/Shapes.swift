@@ -1,15 +1,10 @@
-/// The product of sizes, or an error: sizes come from callers and files, and `*` would trap.
+/// The product of two sizes, or an error: sizes come from callers and files, and `*` would trap.
 ///
 /// - Parameter what: What the product counts, for the message.
-func checkedProduct(_ sizes: Int..., of what: @autoclosure () -> String) throws(RNNError) -> Int {
-  var product = 1
-  for size in sizes {
-    let (next, overflow) = product.multipliedReportingOverflow(by: size)
-    guard size >= 0, !overflow, next <= largestCount else {
-      let factors = sizes.map(String.init).joined(separator: " x ")
-      throw RNNError(.outOfMemory, "\(what()): \(factors) elements are more than memory can have")
-    }
-    product = next
+func checkedProduct(_ a: Int, _ b: Int, of what: @autoclosure () -> String) throws(RNNError) -> Int {
+  let (product, overflow) = a.multipliedReportingOverflow(by: b)
+  guard a >= 0, b >= 0, !overflow, product <= largestCount else {
+    throw RNNError(.outOfMemory, "\(what()): \(a) x \(b) elements are more than memory can have")
   }
   return product
 }

@@ -19,7 +19,7 @@ public func rnn_network_load(
   making(.network, out_network, named: "out_network") { () throws(RNNError) in
     let limit = try limit(try RNNExports.options(options))
     return NetworkObject(
-      try Network.load(contentsOf: try text(path, named: "path"), largestParameterCount: limit))
+      try Network(contentsOf: try text(path, named: "path"), largestParameterCount: limit))
   }
 }
 
@@ -32,7 +32,7 @@ public func rnn_network_load_memory(
     let limit = try limit(try RNNExports.options(options))
     guard bytes != nil else { throw RNNError(.invalidArgument, "bytes is NULL") }
     let file = UnsafeRawBufferPointer(try array(bytes, byte_count, named: "bytes"))
-    return NetworkObject(try Network.load(file, largestParameterCount: limit))
+    return NetworkObject(try Network(file, largestParameterCount: limit))
   }
 }
 

@@ -1,20 +1,23 @@
 /// One register tile of a packed product over the whole depth: output = start + input · panel.
 ///
 /// - Parameters:
-///   - line: The panel's first line of weights, [depth, Columns.vectors · width].
-///   - start: Rows at `startStride`; nil for zeros.
+///   - panel: The weights of these columns, [depth, Columns.vectors · width].
+///   - edge: Room for one line of the panel, where columns are missing.
 @inlinable @inline(__always)
 func productTile<Rows: RowTile>(
-  _ tile: Rows.Type, _ a: ProductArguments<Rows.Scalar>, row: Int, panel: UnsafePointer<Rows.Scalar>,
-  start: UnsafePointer<Rows.Scalar>?, startStride: Int, output: UnsafeMutablePointer<Rows.Scalar>, outputStride: Int,
-  twoChains: Bool
+  _ tile: Rows.Type, _ a: ProductArguments<Rows.Scalar>, row: Int, column: Int, panel: UnsafePointer<Rows.Scalar>,
+  edge: UnsafeMutablePointer<Rows.Scalar>, twoChains: Bool
 ) {
   let lineWidth = Rows.Columns.vectors &* Rows.Columns.Target.width
+  let columns = a.outputs &- column
   let rowStride = a.inputRowStride
   var input = a.input + row &* rowStride
   var line = panel
   var sum = Rows.zero
-  if let start { sum = Rows(start, stride: startStride) }
+  if let start = a.start {
+    sum = Rows(
+      start + (row &* a.startRowStride &+ column), stride: a.startRowStride, columns: columns, edge: edge)
+  }
   if twoChains {
     var odd = Rows.zero
     var k = a.depth
@@ -36,38 +39,8 @@ func productTile<Rows: RowTile>(
       k &-= 1
     }
   }
-  sum.store(output, stride: outputStride)
-}
-
-/// The rows of a tile in one panel: directly, or through `edge` where the panel has fewer columns than its vectors.
-@inlinable @inline(__always)
-func productRows<Rows: RowTile>(
-  _ tile: Rows.Type, _ a: ProductArguments<Rows.Scalar>, row: Int, column: Int, panel: UnsafePointer<Rows.Scalar>,
-  edge: UnsafeMutablePointer<Rows.Scalar>, twoChains: Bool
-) {
-  let lineWidth = Rows.Columns.vectors &* Rows.Columns.Target.width
-  let columns = a.outputs &- column
-  let start = a.start.map { $0 + (row &* a.startRowStride &+ column) }
-  let output = a.output + (row &* a.outputRowStride &+ column)
-  let isPartial = columns < lineWidth
-  if isPartial, let start {
-    var r = 0
-    while r < Rows.count {
-      copyElements(from: start + r &* a.startRowStride, to: edge + r &* lineWidth, count: columns)
-      r &+= 1
-    }
-  }
-  productTile(
-    Rows.self, a, row: row, panel: panel,
-    start: isPartial && start != nil ? UnsafePointer(edge) : start, startStride: isPartial ? lineWidth : a.startRowStride,
-    output: isPartial ? edge : output, outputStride: isPartial ? lineWidth : a.outputRowStride, twoChains: twoChains)
-  if isPartial {
-    var r = 0
-    while r < Rows.count {
-      copyElements(from: edge + r &* lineWidth, to: output + r &* a.outputRowStride, count: columns)
-      r &+= 1
-    }
-  }
+  sum.store(
+    a.output + (row &* a.outputRowStride &+ column), stride: a.outputRowStride, columns: columns, edge: edge)
 }
 
 @inlinable @inline(__always)
@@ -89,30 +62,30 @@ func productPanel<Columns: ColumnTile>(
   var row = 0
   if tileRows >= 8 {
     while row &+ 8 <= a.rows {
-      productRows(EightRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+      productTile(EightRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
       row &+= 8
     }
   }
   if tileRows >= 4 {
     while row &+ 4 <= a.rows {
-      productRows(FourRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+      productTile(FourRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
       row &+= 4
     }
   }
   while row &+ 2 <= a.rows {
-    productRows(TwoRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+    productTile(TwoRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
     row &+= 2
   }
   if row < a.rows {
-    productRows(OneRow<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+    productTile(OneRow<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
   }
 }
 
 @inlinable @inline(__always)
 func productPanels<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments<T.Scalar>, twoChains: Bool) {
   let panelWidth = T.panelVectors &* T.width
-  // The largest tile; 64-byte alignment is not needed, the loads are unaligned ones.
-  withUnsafeTemporaryAllocation(of: T.Scalar.self, capacity: 8 &* panelWidth) { memory in
+  // One line, 192 bytes: above 1024 the memory would come from the heap.
+  withUnsafeTemporaryAllocation(of: T.Scalar.self, capacity: panelWidth) { memory in
     guard let edge = memory.baseAddress else { return }
     productPanels(T.self, a, edge: edge, panelWidth: panelWidth, twoChains: twoChains)
   }

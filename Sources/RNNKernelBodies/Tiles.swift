@@ -72,8 +72,9 @@ public protocol RowTile {
   associatedtype Scalar where Scalar == Columns.Scalar
   static var count: Int { get }
   static var zero: Self { get }
-  init(_ p: UnsafePointer<Scalar>, stride: Int)
-  func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int)
+  /// Loads and stores rows of `columns` elements; fewer than the vectors hold go through `edge`, which has room for one row.
+  init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>)
+  func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>)
   /// Each row adds its own a, at `stride` from the row above, times b.
   mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns)
   mutating func add(_ other: Self)
@@ -88,12 +89,22 @@ public struct OneRow<Columns: ColumnTile>: RowTile {
   @inlinable @inline(__always) public static var count: Int { 1 }
   @inlinable @inline(__always) public static var zero: Self { Self(row: .zero) }
   @inlinable @inline(__always)
-  public init(_ p: UnsafePointer<Scalar>, stride: Int) {
-    row = Columns(p)
+  public init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>) {
+    if columns < Columns.vectors &* Columns.Target.width {
+      copyElements(from: p, to: edge, count: columns)
+      row = Columns(edge)
+    } else {
+      row = Columns(p)
+    }
   }
   @inlinable @inline(__always)
-  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int) {
-    row.store(p)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>) {
+    if columns < Columns.vectors &* Columns.Target.width {
+      row.store(edge)
+      copyElements(from: edge, to: p, count: columns)
+    } else {
+      row.store(p)
+    }
   }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {
@@ -113,14 +124,14 @@ public struct Twice<Half: RowTile>: RowTile {
   @inlinable @inline(__always) public static var count: Int { 2 &* Half.count }
   @inlinable @inline(__always) public static var zero: Self { Self(upper: .zero, lower: .zero) }
   @inlinable @inline(__always)
-  public init(_ p: UnsafePointer<Scalar>, stride: Int) {
-    upper = Half(p, stride: stride)
-    lower = Half(p + Half.count &* stride, stride: stride)
+  public init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>) {
+    upper = Half(p, stride: stride, columns: columns, edge: edge)
+    lower = Half(p + Half.count &* stride, stride: stride, columns: columns, edge: edge)
   }
   @inlinable @inline(__always)
-  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int) {
-    upper.store(p, stride: stride)
-    lower.store(p + Half.count &* stride, stride: stride)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>) {
+    upper.store(p, stride: stride, columns: columns, edge: edge)
+    lower.store(p + Half.count &* stride, stride: stride, columns: columns, edge: edge)
   }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {

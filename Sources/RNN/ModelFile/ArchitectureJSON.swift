@@ -96,6 +96,13 @@ extension Architecture {
     let name = try node.string("name", in: context)
     let context = "\(context) \(quoted(name))"
     let op = try node.string("op", in: context)
+    // First of all: a newer operator may well have keys that are unknown here.
+    let version = try node.integer("version", in: context, range: 1...Int(Int32.max))
+    guard version <= Self.operatorVersion else {
+      throw RNNError(
+        .unsupported,
+        "\(context): version \(version) of operator \(quoted(op)), and this library knows up to \(Self.operatorVersion)")
+    }
     let common = ["name", "op", "version", "inputs"]
     func only(_ keys: String...) throws(RNNError) { try node.requireNoKeys(except: common + keys, in: context) }
     func size(_ key: String) throws(RNNError) -> Int { try node.integer(key, in: context, range: 1...largestCount) }
@@ -129,12 +136,6 @@ extension Architecture {
       operation = .recurrent(try Self.configuration(node, op: op, common: common, context: context))
     default:
       throw RNNError(.unsupported, "\(context): operator \(quoted(op)) is not one that this version of librnn knows")
-    }
-    let version = try node.integer("version", in: context, range: 1...Int(Int32.max))
-    guard version <= Self.operatorVersion else {
-      throw RNNError(
-        .unsupported,
-        "\(context): version \(version) of operator \(quoted(op)), and this library knows up to \(Self.operatorVersion)")
     }
     let inputs = node["inputs"] == nil ? [] : try node.strings("inputs", in: context)
     switch operation {

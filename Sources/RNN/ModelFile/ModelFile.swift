@@ -26,7 +26,7 @@ enum ModelFile {
   // MARK: - Reading
 
   /// - Parameter largestParameterCount: nil for no limit.
-  static func read(_ bytes: UnsafeRawBufferPointer, largestParameterCount: Int?) throws(RNNError) -> Network {
+  static func read(_ bytes: UnsafeRawBufferPointer, largestParameterCount: Int?) throws(RNNError) -> ModelContents {
     let file = try SafetensorsFile(bytes)
     guard let versionText = file.metadataValue(versionKey), let architectureText = file.metadataValue(architectureKey) else {
       throw RNNError(
@@ -47,16 +47,19 @@ enum ModelFile {
         "the model has \(architecture.parameterCount) parameters, and max_parameters allows \(largestParameterCount)")
     }
     var metadata: [String: String] = [:]
-    for (key, value) in file.metadata where !key.hasPrefix(reservedPrefix) {
+    for (key, value) in file.metadata where key != versionKey && key != architectureKey {
+      guard !key.hasPrefix(reservedPrefix) else {
+        throw RNNError(.unsupported, "metadata key \(quoted(key)) is not one that this version of librnn knows")
+      }
       try checkFileMetadata(key: key, value: value)
       metadata[key] = value
     }
-    switch architecture.dataType {
-    case .float32:
-      return try Network(architecture, parameters: try parameters(architecture, file, bytes, Float.self), metadata: metadata)
-    case .float64:
-      return try Network(architecture, parameters: try parameters(architecture, file, bytes, Double.self), metadata: metadata)
-    }
+    let parameters: ModelContents.Parameters =
+      switch architecture.dataType {
+      case .float32: .float32(try Self.parameters(architecture, file, bytes, Float.self))
+      case .float64: .float64(try Self.parameters(architecture, file, bytes, Double.self))
+      }
+    return ModelContents(architecture: architecture, parameters: parameters, metadata: metadata)
   }
 
   private static func checkFileMetadata(key: String, value: String) throws(RNNError) {
@@ -123,6 +126,18 @@ enum ModelFile {
   }
 }
 
+/// What a model file holds.
+struct ModelContents {
+  enum Parameters {
+    case float32(AlignedBuffer<Float>)
+    case float64(AlignedBuffer<Double>)
+  }
+
+  let architecture: Architecture
+  let parameters: Parameters
+  let metadata: [String: String]
+}
+
 extension KernelScalar {
   fileprivate static var tensorType: SafetensorsType { Self.self == Float.self ? .float32 : .float64 }
 }
@@ -137,16 +152,27 @@ extension Network {
   /// the call.
   ///
   /// - Parameter largestParameterCount: Refuse larger models before memory is taken; nil for no limit.
-  public static func load(contentsOf path: String, largestParameterCount: Int? = nil) throws(RNNError) -> Network {
-    try withMappedFile(path) { bytes throws(RNNError) in
-      try load(bytes, largestParameterCount: largestParameterCount)
-    }
+  public convenience init(contentsOf path: String, largestParameterCount: Int? = nil) throws(RNNError) {
+    try self.init(
+      try withMappedFile(path) { bytes throws(RNNError) in
+        try ModelFile.read(bytes, largestParameterCount: largestParameterCount)
+      })
   }
 
-  /// Loads a model file that is in memory already.
-  public static func load(_ bytes: UnsafeRawBufferPointer, largestParameterCount: Int? = nil) throws(RNNError) -> Network {
-    try withNumericMode { () throws(RNNError) in
-      try ModelFile.read(bytes, largestParameterCount: largestParameterCount)
+  /// Loads a model file that is in memory already; the memory may be freed afterwards.
+  public convenience init(_ file: UnsafeRawBufferPointer, largestParameterCount: Int? = nil) throws(RNNError) {
+    try self.init(try ModelFile.read(file, largestParameterCount: largestParameterCount))
+  }
+
+  private convenience init(_ contents: ModelContents) throws(RNNError) {
+    // Packing sums biases: in librnn's floating-point mode, like everything that computes.
+    let saved = enterNumericMode()
+    defer { leaveNumericMode(saved) }
+    switch contents.parameters {
+    case .float32(let values):
+      try self.init(contents.architecture, parameters: values, metadata: contents.metadata)
+    case .float64(let values):
+      try self.init(contents.architecture, parameters: values, metadata: contents.metadata)
     }
   }
 

@@ -266,7 +266,9 @@ public struct Architecture: Equatable, Sendable {
     let readsTokens = first?.operation == .tokenInput
     func positive(_ size: Int, _ what: String) throws(RNNError) -> Int {
       guard size > 0, size <= largestCount else {
-        throw RNNError(.invalidArgument, "node '\(name)': \(what) is \(size), expected at least 1")
+        // A size_t above SSIZE_MAX arrives negative.
+        throw RNNError(
+          .invalidArgument, "node '\(name)': \(what) is \(UInt(bitPattern: size)), expected 1 to \(largestCount)")
       }
       return size
     }

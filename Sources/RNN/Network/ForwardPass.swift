@@ -119,9 +119,13 @@ extension Weights {
   ) {
     for n in 0..<batch.rowCount {
       let last = batch.lastStep(ofRow: n)
-      // Nothing of this row in this chunk: what an earlier chunk left stays.
-      guard last >= 0 else { continue }
-      (result + n &* instruction.size).update(
+      let line = result + n &* instruction.size
+      guard last >= 0 else {
+        // Nothing of this row in this chunk: what an earlier chunk left stays, and before the first there is nothing.
+        if batch.firstStep == 0 { line.update(repeating: 0, count: instruction.size) }
+        continue
+      }
+      line.update(
         from: source + (last &* batch.rowCount &+ n) &* instruction.size, count: instruction.size)
     }
   }

@@ -56,8 +56,9 @@ public final class Network: Sendable {
   // MARK: - Making
 
   /// A network with initial weights.
-  public convenience init(_ architecture: Architecture, initialization: InitialWeights = InitialWeights()) throws(RNNError)
-  {
+  public convenience init(_ architecture: Architecture, initialization: InitialWeights = InitialWeights()) throws(RNNError) {
+    let saved = enterNumericMode()
+    defer { leaveNumericMode(saved) }
     switch architecture.dataType {
     case .float32:
       try self.init(architecture, parameters: try initialization.parameters(of: architecture, as: Float.self), metadata: [:])

@@ -147,6 +147,12 @@ private final class StreamCore<Scalar: KernelScalar> {
   func process(_ sequence: CheckedSequence<Scalar>) {
     let architecture = weights.architecture
     withNumericMode {
+      if sequence.stepCount == 0, architecture.hasSingleStepOutput {
+        // The last step of nothing is zero, and the nodes after it have something to compute.
+        weights.forward(
+          SequenceBatch(stepCount: 0, rowCount: batch.rowCount, lengths: nil), PassInput(features: nil, tokens: nil),
+          state: state.baseAddress, output: sequence.output, workspace: workspace, dropout: nil)
+      }
       for t in 0..<sequence.stepCount {
         let row = t &* batch.rowCount
         let place = architecture.hasSingleStepOutput ? 0 : row &* architecture.outputSize

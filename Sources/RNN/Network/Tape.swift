@@ -10,12 +10,12 @@ public final class Tape: @unchecked Sendable {
   private let contents: Contents
   /// Input and output of the forward pass were [N, T, …].
   let isBatchFirst: Bool
-  /// Identity only: a backward pass must name the network that the tape comes from.
-  private let network: ObjectIdentifier
+  /// A backward pass must name the network that the tape comes from. Held, so that no other takes its address.
+  private let network: Network
 
   init<Scalar: KernelScalar>(_ contents: TapeContents<Scalar>, isBatchFirst: Bool, network: Network) {
     self.isBatchFirst = isBatchFirst
-    self.network = ObjectIdentifier(network)
+    self.network = network
     if Scalar.self == Float.self {
       self.contents = .float32(unsafeDowncast(contents, to: TapeContents<Float>.self))
     } else {
@@ -32,7 +32,7 @@ public final class Tape: @unchecked Sendable {
   }
 
   func contents<Scalar: KernelScalar>(_ type: Scalar.Type, of network: Network) throws(RNNError) -> TapeContents<Scalar> {
-    guard ObjectIdentifier(network) == self.network else {
+    guard network === self.network else {
       throw RNNError(.shape, "the tape comes from another network")
     }
     switch contents {

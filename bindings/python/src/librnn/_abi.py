@@ -1,0 +1,387 @@
+"""rnn.h, one for one: constants, structs, functions. A test compares every line with the header.
+
+Types are spelled as in the header. All pointers to data are passed as addresses (`c_void_p`), which is what makes a
+call cheap: what an address points to is the business of the callers in this package.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_char_p, c_double, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any, Callable, Dict, Tuple
+
+from ._library import load
+
+# Constants
+
+RNN_VERSION_MAJOR = 0
+RNN_VERSION_MINOR = 1
+RNN_VERSION_PATCH = 0
+RNN_VERSION_STRING = "0.1.0"
+RNN_VERSION_NUMBER = 100
+RNN_OK = 0
+RNN_ERROR_INVALID_ARGUMENT = -1
+RNN_ERROR_INVALID_HANDLE = -2
+RNN_ERROR_BUFFER_TOO_SMALL = -3
+RNN_ERROR_SHAPE = -4
+RNN_ERROR_DTYPE = -5
+RNN_ERROR_OUT_OF_MEMORY = -6
+RNN_ERROR_IO = -7
+RNN_ERROR_FORMAT = -8
+RNN_ERROR_UNSUPPORTED = -9
+RNN_ERROR_BUSY = -10
+RNN_ERROR_NOT_FOUND = -11
+RNN_DTYPE_FLOAT32 = 0
+RNN_DTYPE_FLOAT64 = 1
+RNN_NONLINEARITY_TANH = 0
+RNN_NONLINEARITY_RELU = 1
+RNN_GRU_RESET_BEFORE = 0
+RNN_GRU_RESET_AFTER = 1
+RNN_CELL_VANILLA = 0
+RNN_CELL_GRU = 1
+RNN_CELL_LSTM = 2
+RNN_BIAS_DEFAULT = 0
+RNN_BIAS_NONE = 1
+RNN_BIAS_SINGLE = 2
+RNN_BIAS_DOUBLE = 3
+RNN_INITIALIZATION_PYTORCH = 0
+RNN_INITIALIZATION_NORMAL = 1
+RNN_INITIALIZATION_ORTHOGONAL = 2
+RNN_INITIALIZATION_ZEROS = 3
+
+_library = load(RNN_VERSION_NUMBER)
+
+#: C name -> (result, arguments), in the header's spelling.
+FUNCTIONS: Dict[str, Tuple[str, Tuple[str, ...]]] = {}
+
+_TYPES: Dict[str, Any] = {
+    "void": None,
+    "rnn_status": c_int32,
+    "int32_t": c_int32,
+    "uint32_t": c_uint32,
+    "uint64_t": c_uint64,
+    "size_t": c_size_t,
+    "double": c_double,
+    "const char *": c_char_p,
+}
+
+
+def _ctype(spelling: str) -> Any:
+    return c_void_p if spelling.endswith("*") and spelling not in _TYPES else _TYPES[spelling]
+
+
+def _function(name: str, result: str, *arguments: str) -> Callable[..., Any]:
+    try:
+        function = getattr(_library, name)
+    except AttributeError:
+        raise ImportError(f"{_library._name} has no {name}: it is older than this package") from None
+    function.restype = _ctype(result)
+    function.argtypes = [_ctype(argument) for argument in arguments]
+    FUNCTIONS[name] = (result, arguments)
+    return function  # type: ignore[no-any-return]
+
+
+def _twins(name: str, result: str, *arguments: str) -> Tuple[Callable[..., Any], Callable[..., Any]]:
+    """A function for float32 and its twin ``name_f64``, whose ``float`` is ``double``."""
+    double = tuple(argument.replace("float", "double") for argument in arguments)
+    return _function(name, result, *arguments), _function(name + "_f64", result, *double)
+
+# Structs
+
+
+class Sized(ctypes.Structure):
+    """A struct that begins with its own size; the size is filled in, everything else is zero unless given."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.struct_size = ctypes.sizeof(self)
+
+
+class rnn_builder_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("dtype", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class rnn_recurrent_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("hidden_size", c_size_t),
+        ("num_layers", c_size_t),
+        ("cell", c_int32),
+        ("nonlinearity", c_int32),
+        ("gru_variant", c_int32),
+        ("bias", c_int32),
+        ("bidirectional", c_int32),
+        ("reserved", c_int32),
+        ("dropout", c_double),
+    ]
+
+
+class rnn_build_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("seed", c_uint64),
+        ("initialization", c_int32),
+        ("reserved", c_int32),
+        ("forget_bias", c_double),
+        ("deviation", c_double),
+    ]
+
+
+class rnn_load_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("max_parameters", c_size_t),
+    ]
+
+
+class rnn_save_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("no_sync", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class rnn_network_info(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("dtype", c_int32),
+        ("streamable", c_int32),
+        ("single_step_output", c_int32),
+        ("reserved", c_int32),
+        ("input_size", c_size_t),
+        ("token_count", c_size_t),
+        ("output_size", c_size_t),
+        ("parameter_count", c_size_t),
+        ("parameter_elements", c_size_t),
+        ("state_count", c_size_t),
+        ("state_elements", c_size_t),
+        ("layer_directions", c_size_t),
+    ]
+
+
+class rnn_tensor_info(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("offset", c_size_t),
+        ("element_count", c_size_t),
+        ("rank", c_size_t),
+        ("shape", c_size_t * 4),
+    ]
+
+
+class rnn_state_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch_size", c_size_t),
+    ]
+
+
+class rnn_run_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch_first", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class rnn_train_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch_first", c_int32),
+        ("reserved", c_int32),
+        ("dropout_seed", c_uint64),
+        ("step", c_uint64),
+        ("first_time", c_uint64),
+    ]
+
+
+class rnn_backward_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("hidden_flow", c_void_p),
+        ("hidden_flow_count", c_size_t),
+    ]
+
+
+class rnn_stream_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch_size", c_size_t),
+        ("num_threads", c_size_t),
+    ]
+
+
+# Functions
+
+# 1. Basics
+
+rnn_version = _function("rnn_version", "const char *")
+rnn_version_number = _function("rnn_version_number", "uint32_t")
+rnn_last_error_message = _function("rnn_last_error_message", "const char *")
+rnn_status_name = _function("rnn_status_name", "const char *", "rnn_status")
+rnn_kernels_name = _function("rnn_kernels_name", "const char *")
+rnn_blas_set = _function("rnn_blas_set", "rnn_status", "const char *")
+rnn_blas_name = _function("rnn_blas_name", "const char *")
+
+# 2. Cell math
+
+rnn_vanilla_forward, rnn_vanilla_forward_f64 = _twins(
+    "rnn_vanilla_forward", "rnn_status", "int32_t", "size_t", "size_t", "size_t", "const float *", "const float *",
+    "const float *", "const float *", "const float *", "const float *", "float *",
+)
+rnn_vanilla_backward, rnn_vanilla_backward_f64 = _twins(
+    "rnn_vanilla_backward", "rnn_status", "int32_t", "size_t", "size_t", "size_t", "const float *", "const float *",
+    "const float *", "const float *", "const float *", "const float *", "float *", "float *", "float *", "float *",
+    "float *",
+)
+rnn_gru_forward, rnn_gru_forward_f64 = _twins(
+    "rnn_gru_forward", "rnn_status", "int32_t", "size_t", "size_t", "size_t", "const float *", "const float *",
+    "const float *", "const float *", "const float *", "const float *", "float *", "float *",
+)
+rnn_gru_backward, rnn_gru_backward_f64 = _twins(
+    "rnn_gru_backward", "rnn_status", "int32_t", "size_t", "size_t", "size_t", "const float *", "const float *",
+    "const float *", "const float *", "const float *", "const float *", "float *", "float *", "float *", "float *",
+    "float *", "float *",
+)
+rnn_lstm_forward, rnn_lstm_forward_f64 = _twins(
+    "rnn_lstm_forward", "rnn_status", "size_t", "size_t", "size_t", "const float *", "const float *",
+    "const float *", "const float *", "const float *", "const float *", "const float *", "float *", "float *",
+    "float *",
+)
+rnn_lstm_backward, rnn_lstm_backward_f64 = _twins(
+    "rnn_lstm_backward", "rnn_status", "size_t", "size_t", "size_t", "const float *", "const float *",
+    "const float *", "const float *", "const float *", "const float *", "const float *", "const float *",
+    "const float *", "float *", "float *", "float *", "float *", "float *", "float *",
+)
+
+# 3. Builder
+
+rnn_builder_create = _function("rnn_builder_create", "rnn_status", "const rnn_builder_options *", "rnn_builder **")
+rnn_builder_add_input = _function("rnn_builder_add_input", "rnn_status", "rnn_builder *", "const char *", "size_t")
+rnn_builder_add_token_input = _function("rnn_builder_add_token_input", "rnn_status", "rnn_builder *", "const char *")
+rnn_builder_add_embedding = _function(
+    "rnn_builder_add_embedding", "rnn_status", "rnn_builder *", "const char *", "const char *", "size_t", "size_t",
+)
+rnn_builder_add_one_hot = _function(
+    "rnn_builder_add_one_hot", "rnn_status", "rnn_builder *", "const char *", "const char *", "size_t",
+)
+rnn_builder_add_recurrent = _function(
+    "rnn_builder_add_recurrent", "rnn_status", "rnn_builder *", "const char *", "const char *",
+    "const rnn_recurrent_options *",
+)
+rnn_builder_add_linear = _function(
+    "rnn_builder_add_linear", "rnn_status", "rnn_builder *", "const char *", "const char *", "size_t", "int32_t",
+)
+rnn_builder_add_last_step = _function(
+    "rnn_builder_add_last_step", "rnn_status", "rnn_builder *", "const char *", "const char *",
+)
+rnn_builder_add_dropout = _function(
+    "rnn_builder_add_dropout", "rnn_status", "rnn_builder *", "const char *", "const char *", "double",
+)
+rnn_builder_add_sum = _function(
+    "rnn_builder_add_sum", "rnn_status", "rnn_builder *", "const char *", "const char *const *", "size_t",
+)
+rnn_builder_build = _function(
+    "rnn_builder_build", "rnn_status", "rnn_builder *", "const rnn_build_options *", "rnn_network **",
+)
+rnn_builder_destroy = _function("rnn_builder_destroy", "void", "rnn_builder *")
+
+# 4. Network
+
+rnn_network_load = _function(
+    "rnn_network_load", "rnn_status", "const char *", "const rnn_load_options *", "rnn_network **",
+)
+rnn_network_load_memory = _function(
+    "rnn_network_load_memory", "rnn_status", "const uint8_t *", "size_t", "const rnn_load_options *",
+    "rnn_network **",
+)
+rnn_network_save = _function(
+    "rnn_network_save", "rnn_status", "rnn_network *", "const char *", "const rnn_save_options *",
+)
+rnn_network_destroy = _function("rnn_network_destroy", "void", "rnn_network *")
+rnn_network_describe = _function("rnn_network_describe", "rnn_status", "rnn_network *", "rnn_network_info *")
+rnn_network_parameter_info = _function(
+    "rnn_network_parameter_info", "rnn_status", "rnn_network *", "size_t", "rnn_tensor_info *",
+)
+rnn_network_state_info = _function(
+    "rnn_network_state_info", "rnn_status", "rnn_network *", "size_t", "rnn_tensor_info *",
+)
+rnn_network_parameter_get, rnn_network_parameter_get_f64 = _twins(
+    "rnn_network_parameter_get", "rnn_status", "rnn_network *", "const char *", "float *", "size_t",
+)
+rnn_network_parameter_set, rnn_network_parameter_set_f64 = _twins(
+    "rnn_network_parameter_set", "rnn_status", "rnn_network *", "const char *", "const float *", "size_t",
+)
+rnn_network_architecture = _function(
+    "rnn_network_architecture", "rnn_status", "rnn_network *", "char *", "size_t", "size_t *",
+)
+rnn_network_metadata_get = _function(
+    "rnn_network_metadata_get", "rnn_status", "rnn_network *", "const char *", "char *", "size_t", "size_t *",
+)
+rnn_network_metadata_set = _function(
+    "rnn_network_metadata_set", "rnn_status", "rnn_network *", "const char *", "const char *",
+)
+rnn_network_metadata_key = _function(
+    "rnn_network_metadata_key", "rnn_status", "rnn_network *", "size_t", "char *", "size_t", "size_t *",
+)
+
+# 5. State
+
+rnn_state_create = _function(
+    "rnn_state_create", "rnn_status", "rnn_network *", "const rnn_state_options *", "rnn_state **",
+)
+rnn_state_clone = _function("rnn_state_clone", "rnn_status", "rnn_state *", "rnn_state **")
+rnn_state_reset = _function("rnn_state_reset", "rnn_status", "rnn_state *")
+rnn_state_read, rnn_state_read_f64 = _twins(
+    "rnn_state_read", "rnn_status", "rnn_state *", "const char *", "float *", "size_t",
+)
+rnn_state_write, rnn_state_write_f64 = _twins(
+    "rnn_state_write", "rnn_status", "rnn_state *", "const char *", "const float *", "size_t",
+)
+rnn_state_destroy = _function("rnn_state_destroy", "void", "rnn_state *")
+
+# 6. Run, train
+
+rnn_network_run, rnn_network_run_f64 = _twins(
+    "rnn_network_run", "rnn_status", "rnn_network *", "size_t", "size_t", "const float *", "size_t",
+    "const int64_t *", "size_t", "const int64_t *", "size_t", "rnn_state *", "float *", "size_t",
+    "const rnn_run_options *",
+)
+rnn_network_forward_train, rnn_network_forward_train_f64 = _twins(
+    "rnn_network_forward_train", "rnn_status", "rnn_network *", "size_t", "size_t", "const float *", "size_t",
+    "const int64_t *", "size_t", "const int64_t *", "size_t", "rnn_state *", "float *", "size_t",
+    "const rnn_train_options *", "rnn_tape **",
+)
+rnn_network_backward, rnn_network_backward_f64 = _twins(
+    "rnn_network_backward", "rnn_status", "rnn_network *", "rnn_tape *", "const float *", "size_t", "rnn_state *",
+    "float *", "size_t", "rnn_state *", "float *", "size_t", "const rnn_backward_options *",
+)
+rnn_tape_destroy = _function("rnn_tape_destroy", "void", "rnn_tape *")
+
+# 7. Stream
+
+rnn_stream_create = _function(
+    "rnn_stream_create", "rnn_status", "rnn_network *", "const rnn_stream_options *", "rnn_stream **",
+)
+rnn_stream_input, rnn_stream_input_f64 = _twins(
+    "rnn_stream_input", "rnn_status", "rnn_stream *", "float **", "size_t *",
+)
+rnn_stream_output, rnn_stream_output_f64 = _twins(
+    "rnn_stream_output", "rnn_status", "rnn_stream *", "float **", "size_t *",
+)
+rnn_stream_tokens = _function("rnn_stream_tokens", "rnn_status", "rnn_stream *", "int64_t **", "size_t *")
+rnn_stream_step = _function("rnn_stream_step", "rnn_status", "rnn_stream *")
+rnn_stream_process, rnn_stream_process_f64 = _twins(
+    "rnn_stream_process", "rnn_status", "rnn_stream *", "size_t", "const float *", "size_t", "const int64_t *",
+    "size_t", "float *", "size_t",
+)
+rnn_stream_reset = _function("rnn_stream_reset", "rnn_status", "rnn_stream *")
+rnn_stream_state_get = _function("rnn_stream_state_get", "rnn_status", "rnn_stream *", "rnn_state *")
+rnn_stream_state_set = _function("rnn_stream_state_set", "rnn_status", "rnn_stream *", "rnn_state *")
+rnn_stream_destroy = _function("rnn_stream_destroy", "void", "rnn_stream *")

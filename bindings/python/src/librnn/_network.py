@@ -1,0 +1,628 @@
+"""What every model of this package shares: a network of the library, its parameters, runs, training and metadata.
+
+`Model` knows no structure: x, tokens and states come as checked arrays. `SequenceModel` adds the calls of a model with one
+input, ``y, state = model(x, hx=None, lengths=None)``, from which layers and `Sequential` are made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from ctypes import byref, c_size_t, c_void_p, create_string_buffer
+from typing import Any, Dict, Iterator, List, Mapping, MutableMapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
+
+import numpy as np
+
+from . import _abi
+from ._arrays import address, as_lengths, floats, integers, show, unsigned
+from ._handle import Handle, create
+from .errors import RNNError, argument_error, check, dtype_error, last_error, shape_error
+from .stream import Stream
+from .training import GradientFlow, Gradients, Tape
+
+Self = TypeVar("Self", bound="Model")
+Key = Tuple[int, int, bool]
+
+_DTYPES: Dict[int, np.dtype] = {_abi.RNN_DTYPE_FLOAT32: np.dtype(np.float32), _abi.RNN_DTYPE_FLOAT64: np.dtype(np.float64)}
+#: Plans that a model keeps, and states for which it keeps memory between calls.
+_PLANS, _POOLS, _POOLED_STATES, _POOLED_ELEMENTS = 256, 16, 8, 1 << 16
+_empty = np.empty
+#: The metadata entry in which a file remembers batch_first = True; no concern of the user's.
+LAYOUT_KEY = "python.batch_first"
+
+
+class TensorInfo(NamedTuple):
+    """Name, place and shape of a parameter or state among all of them."""
+
+    name: str
+    offset: int
+    elements: int
+    shape: Tuple[int, ...]
+
+
+def _tensor_infos(function: Any, network: Handle, count: int) -> List[TensorInfo]:
+    infos = []
+    info = _abi.rnn_tensor_info()
+    for index in range(count):
+        check(function(network.value, index, byref(info)))
+        infos.append(TensorInfo(info.name.decode(), info.offset, info.element_count, tuple(info.shape[: info.rank])))
+    return infos
+
+
+class _Plan:
+    """Everything about a call that depends on T and N alone, made once: it halves the cost of a small call.
+
+    The C types are what ctypes would otherwise make of each number at each call.
+    """
+
+    __slots__ = (
+        "time", "batch", "input_count", "tokens_count", "output_shape", "output_count",
+        "state_shape", "state_count", "state_slices", "one_state",
+    )  # fmt: skip
+
+    def __init__(self, model: "Model", time: int, batch: int, batched: bool) -> None:
+        self.time = c_size_t(time)
+        self.batch = c_size_t(batch)
+        self.input_count = c_size_t(time * batch * model.input_size)
+        self.tokens_count = c_size_t(time * batch * model._token_count)
+        if model._single_step:
+            shape: Tuple[int, ...] = (batch,) if batched else ()
+        elif not batched:
+            shape = (time,)
+        else:
+            shape = (batch, time) if model.batch_first else (time, batch)
+        self.output_shape = shape + (model.output_size,)
+        self.output_count = c_size_t(math.prod(self.output_shape))
+        states = model._states
+        self.state_count = c_size_t(batch * sum(info.elements for info in states))
+        shapes = [model._state_shape(info, batch, batched) for info in states]
+        # One state is read into an array of its shape; several of one shape, as an LSTM has them, with a leading axis.
+        self.state_slices: Optional[List[Tuple[slice, Tuple[int, ...]]]] = None
+        self.one_state = len(shapes) == 1
+        if self.one_state:
+            self.state_shape: Tuple[int, ...] = shapes[0]
+        elif len(set(shapes)) == 1:
+            self.state_shape = (len(states),) + shapes[0]
+        else:
+            self.state_shape = (self.state_count.value,)
+            self.state_slices = [
+                (slice(batch * info.offset, batch * (info.offset + info.elements)), shape)
+                for info, shape in zip(states, shapes)
+            ]
+
+
+class Model:
+    """A network of the library and what all models offer.
+
+    A model is shared freely between threads: each call works on memory of its own.
+    """
+
+    #: Cut off from the names of parameters: "gru." for a layer.
+    _prefix = ""
+    #: True: x and y are [N, T, ..].
+    batch_first = False
+
+    def _adopt(self, network: Handle, seed: int, batch_first: bool = False) -> None:
+        """Take over a network. `seed` keys the dropout masks of `forward_train`."""
+        info = _abi.rnn_network_info()
+        check(_abi.rnn_network_describe(network.value, byref(info)))
+        self._network = network
+        self.dtype: np.dtype = _DTYPES[info.dtype]
+        #: Features of x; 0 if the model reads tokens.
+        self.input_size = int(info.input_size)
+        #: Features of y.
+        self.output_size = int(info.output_size)
+        self._token_count = int(info.token_count)
+        self._single_step = bool(info.single_step_output)
+        self._layer_directions = int(info.layer_directions)
+        self._parameters = _tensor_infos(_abi.rnn_network_parameter_info, network, info.parameter_count)
+        self._states = _tensor_infos(_abi.rnn_network_state_info, network, info.state_count)
+        self._parameter_elements = int(info.parameter_elements)
+        self._seed = seed
+        self._steps = itertools.count()
+        self._plans: Dict[Key, _Plan] = {}
+        self._pools: Dict[int, List[Handle]] = {}
+        self._lock = threading.RLock()
+        self._mirror: Optional[np.ndarray] = None
+        self._views: Dict[str, np.ndarray] = {}
+        self._run_options: Any = None
+        double = self.dtype == np.float64
+        self._c_run = _abi.rnn_network_run_f64 if double else _abi.rnn_network_run
+        self._c_train = _abi.rnn_network_forward_train_f64 if double else _abi.rnn_network_forward_train
+        self._c_backward = _abi.rnn_network_backward_f64 if double else _abi.rnn_network_backward
+        self._c_get = _abi.rnn_network_parameter_get_f64 if double else _abi.rnn_network_parameter_get
+        self._c_set = _abi.rnn_network_parameter_set_f64 if double else _abi.rnn_network_parameter_set
+        self._c_state_read = _abi.rnn_state_read_f64 if double else _abi.rnn_state_read
+        self._c_state_write = _abi.rnn_state_write_f64 if double else _abi.rnn_state_write
+
+        if batch_first:
+            self._set_batch_first(True)
+            check(_abi.rnn_network_metadata_set(network.value, LAYOUT_KEY.encode(), b"1"))
+
+    def _set_batch_first(self, batch_first: bool) -> None:
+        self.batch_first = batch_first
+        self._run_options = byref(_abi.rnn_run_options(batch_first=1)) if batch_first else None
+        self._plans.clear()
+
+    # ------------------------------------------------------------------ life
+
+    def close(self) -> None:
+        """Free the network now rather than with the last reference. Streams and tapes made from it stay usable."""
+        self._pools.clear()
+        self._network.close()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ parameters
+
+    def _split(self, flat: np.ndarray) -> Dict[str, np.ndarray]:
+        """Views of an array of all parameters, by name."""
+        cut = len(self._prefix)
+        return {
+            name[cut:]: flat[offset : offset + count].reshape(shape) for name, offset, count, shape in self._parameters
+        }
+
+    def _get_parameters(self, flat: np.ndarray) -> None:
+        check(self._c_get(self._network.value, None, address(flat), flat.size))
+
+    def _set_parameters(self, flat: np.ndarray) -> None:
+        """Replace all parameters at once; `parameters` shows the new ones."""
+        with self._lock:
+            if flat.size:
+                check(self._c_set(self._network.value, None, address(flat), flat.size))
+            self._weights_changed()
+
+    def _weights_changed(self) -> None:
+        """Called by whoever changed the network's weights: brings `parameters` up to date."""
+        with self._lock:
+            if self._mirror is not None and self._mirror.size:
+                self._get_parameters(self._mirror)
+
+    @property
+    def parameters(self) -> Dict[str, np.ndarray]:
+        """The parameters by name, as read-only views that follow the model's weights.
+
+        Weights change through `load_state_dict`, or an optimizer or trainer made from the model; never by writing here.
+        """
+        with self._lock:
+            if self._mirror is None:
+                mirror = _empty(self._parameter_elements, self.dtype)
+                if mirror.size:
+                    self._get_parameters(mirror)
+                views = self._split(mirror)
+                for view in views.values():
+                    view.flags.writeable = False
+                self._mirror, self._views = mirror, views
+            return dict(self._views)
+
+    def state_dict(self) -> Dict[str, np.ndarray]:
+        """Copies of the parameters, with PyTorch's names and shapes."""
+        flat = _empty(self._parameter_elements, self.dtype)
+        if flat.size:
+            self._get_parameters(flat)
+        return {name: view.copy() for name, view in self._split(flat).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace all parameters.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            Exactly the names and shapes of `state_dict`. Values are converted to the model's dtype.
+
+        Raises
+        ------
+        RNNError
+            A name is missing or too many, or a shape differs: the message says what was expected and what came. The
+            weights are then unchanged.
+        """
+        self._set_parameters(self._gather(state))
+
+    def _gather(self, state: Mapping[str, Any]) -> np.ndarray:
+        """The values of a state_dict as one array, in the network's order; any mismatch is an error."""
+        cut = len(self._prefix)
+        expected = {info.name[cut:]: info for info in self._parameters}
+        missing = [name for name in expected if name not in state]
+        unexpected = [name for name in state if name not in expected]
+        if missing or unexpected:
+            lines = [f"state_dict does not fit {self!r}"]
+            if missing:
+                lines.append("missing: " + ", ".join(missing))
+            if unexpected:
+                lines.append("unexpected: " + ", ".join(map(str, unexpected)))
+            raise shape_error("; ".join(lines) + self._explain_names(state))
+        flat = _empty(self._parameter_elements, self.dtype)
+        for name, info in expected.items():
+            value = np.asarray(state[name])
+            if value.shape != info.shape:
+                raise shape_error(f"{name} has shape {value.shape}, expected {info.shape} in {self!r}")
+            if value.dtype.kind not in "fiub":
+                raise dtype_error(f"{name} has dtype {value.dtype}, expected numbers that become {self.dtype}")
+            flat[info.offset : info.offset + info.elements] = value.reshape(-1)
+        return flat
+
+    def _explain_names(self, state: Mapping[str, Any]) -> str:
+        """What else there is to say about names that do not fit."""
+        return ""
+
+    # -------------------------------------------------------------- metadata
+
+    @property
+    def metadata(self) -> "Metadata":
+        """Free text that is saved with the model: str to str. A live view; assign and delete entries in place."""
+        return Metadata(self._network)
+
+    def _architecture(self) -> str:
+        """The JSON text that the model file holds."""
+        return text_of(_abi.rnn_network_architecture, self._network.value)
+
+    # ------------------------------------------------------------------ runs
+
+    def _state_shape(self, info: TensorInfo, batch: int, batched: bool) -> Tuple[int, ...]:
+        """[L*D, N, H], or [L*D, H] without a batch."""
+        return (info.shape[0], batch, info.shape[2]) if batched else (info.shape[0], info.shape[2])
+
+    def _plan(self, key: Key) -> _Plan:
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        plan = self._plans[key] = _Plan(self, *key)
+        return plan
+
+    def _take_state(self, batch: int) -> Handle:
+        """A state for `batch` rows that no other call uses, with any values."""
+        try:
+            return self._pools[batch].pop()
+        except (KeyError, IndexError):
+            options = _abi.rnn_state_options(batch_size=batch)
+            return create(_abi.rnn_state_destroy, _abi.rnn_state_create, self._network.value, byref(options))
+
+    def _give_state(self, batch: int, plan: _Plan, state: Handle) -> None:
+        pool = self._pools.get(batch)
+        if pool is None:
+            if plan.state_count.value > _POOLED_ELEMENTS:
+                return
+            if len(self._pools) >= _POOLS:
+                self._pools.clear()
+            pool = self._pools.setdefault(batch, [])
+        if len(pool) < _POOLED_STATES:
+            pool.append(state)
+
+    def _pack(self, leaves: Sequence[Any], batch: int, batched: bool, name: str) -> Optional[np.ndarray]:
+        """States as one array in the library's order; None if all are None, which stands for zeros."""
+        if all(leaf is None for leaf in leaves):
+            return None
+        arrays = []
+        for info, leaf in zip(self._states, leaves):
+            shape = self._state_shape(info, batch, batched)
+            if leaf is None:
+                arrays.append(np.zeros(shape, self.dtype))
+                continue
+            array = floats(leaf, self.dtype, name)
+            if array.shape != shape:
+                kind = info.name[len(self._prefix) :]
+                raise shape_error(f"{name} ({kind}) has shape {array.shape}, expected {shape}")
+            arrays.append(array)
+        return arrays[0] if len(arrays) == 1 else np.concatenate([array.reshape(-1) for array in arrays])
+
+    def _read_state(self, state: Handle, plan: _Plan) -> List[np.ndarray]:
+        flat = _empty(plan.state_shape, self.dtype)
+        status = self._c_state_read(state.value, None, address(flat), plan.state_count)
+        if status:
+            raise last_error(status)
+        if plan.one_state:
+            return [flat]
+        if plan.state_slices is None:
+            return list(flat)
+        return [flat[part].reshape(shape) for part, shape in plan.state_slices]
+
+    def _execute(
+        self,
+        function: Any,
+        key: Key,
+        x: Optional[np.ndarray],
+        tokens: Optional[np.ndarray],
+        lengths: Optional[np.ndarray],
+        initial: Optional[np.ndarray],
+        *tail: Any,
+    ) -> Tuple[np.ndarray, List[np.ndarray]]:
+        """Call rnn_network_run or _forward_train: y and the leaves of the final state."""
+        plan = self._plans.get(key) or self._plan(key)
+        batch = key[1]
+        state = self._take_state(batch) if self._states else None
+        try:
+            if state is not None:
+                if initial is None:
+                    status = _abi.rnn_state_reset(state.value)
+                else:
+                    status = self._c_state_write(state.value, None, address(initial), plan.state_count)
+                if status:
+                    raise last_error(status)
+            y = _empty(plan.output_shape, self.dtype)
+            status = function(
+                self._network.value,
+                plan.time,
+                plan.batch,
+                None if x is None else address(x),
+                plan.input_count,
+                None if tokens is None else address(tokens),
+                plan.tokens_count,
+                None if lengths is None else address(lengths),
+                0 if lengths is None else batch,
+                None if state is None else state.value,
+                address(y),
+                plan.output_count,
+                *tail,
+            )
+            if status:
+                raise last_error(status)
+            return y, [] if state is None else self._read_state(state, plan)
+        finally:
+            if state is not None:
+                self._give_state(batch, plan, state)
+
+    def _execute_train(
+        self,
+        key: Key,
+        x: Optional[np.ndarray],
+        tokens: Optional[np.ndarray],
+        lengths: Optional[np.ndarray],
+        initial: Optional[np.ndarray],
+        step: Optional[int],
+        first_time: int,
+    ) -> Tuple[np.ndarray, List[np.ndarray], Tape]:
+        options = _abi.rnn_train_options(
+            batch_first=int(self.batch_first),
+            dropout_seed=self._seed,
+            step=next(self._steps) if step is None else unsigned(step, "step"),
+            first_time=unsigned(first_time, "first_time"),
+        )
+        out = c_void_p()
+        y, leaves = self._execute(self._c_train, key, x, tokens, lengths, initial, byref(options), byref(out))
+        assert out.value is not None
+        handle = Handle(out.value, _abi.rnn_tape_destroy)
+        return y, leaves, Tape(handle, self, key, None if x is None else x.shape, y.shape)
+
+    def _nest(self, leaves: Sequence[np.ndarray]) -> Any:
+        """Leaves of the state, structured as the model gives and takes it."""
+        raise NotImplementedError
+
+    def _leaves(self, state: Any, name: str) -> Sequence[Any]:
+        """The inverse of `_nest`; None for a leaf is zeros."""
+        raise NotImplementedError
+
+    def backward(
+        self,
+        tape: Tape,
+        grad_y: Any,
+        grad_h_n: Any = None,
+        gradient_flow: bool = False,
+    ) -> Gradients:
+        """Backpropagation through time, with the weights of the forward pass.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward_train` of this model; any number of times.
+        grad_y : array_like
+            dL/dy, in the shape of y; padded steps are ignored. None stands for zeros.
+        grad_h_n : optional
+            dL/d(final state), structured as the final state of `forward_train`. None, also for a part of it, stands for
+            zeros.
+        gradient_flow : bool
+            Compute ``g.flow``.
+
+        Returns
+        -------
+        Gradients
+            ``.input``, ``.state`` (as hx), ``.parameters`` and ``.flow``.
+        """
+        if not isinstance(tape, Tape):
+            raise argument_error(f"tape is {type(tape).__name__}, expected the tape of forward_train")
+        if tape._owner is not self:
+            raise shape_error("the tape comes from another model")
+        key = tape._key
+        plan = self._plans.get(key) or self._plan(key)
+        time, batch, batched = key
+        if grad_y is None:
+            grad_y = np.zeros(tape._output_shape, self.dtype)
+        grad_y = floats(grad_y, self.dtype, "grad_y")
+        if grad_y.shape != tape._output_shape:
+            raise shape_error(f"grad_y has shape {grad_y.shape}, expected {tape._output_shape}, as y")
+        final = None if grad_h_n is None else self._pack(self._leaves(grad_h_n, "grad_h_n"), batch, batched, "grad_h_n")
+        grad_x = None if tape._input_shape is None else _empty(tape._input_shape, self.dtype)
+        gradients = _empty(self._parameter_elements, self.dtype)
+        flow = None
+        options = None
+        if gradient_flow:
+            flow = np.zeros((self._layer_directions, time), np.float64)
+            options = byref(_abi.rnn_backward_options(hidden_flow=address(flow), hidden_flow_count=flow.size))
+        state = self._take_state(batch) if self._states else None
+        try:
+            if state is not None and final is not None:
+                check(self._c_state_write(state.value, None, address(final), plan.state_count))
+            check(
+                self._c_backward(
+                    self._network.value,
+                    tape._handle.value,
+                    address(grad_y),
+                    grad_y.size,
+                    None if state is None or final is None else state.value,
+                    None if grad_x is None else address(grad_x),
+                    0 if grad_x is None else grad_x.size,
+                    None if state is None else state.value,
+                    address(gradients) if gradients.size else None,
+                    gradients.size,
+                    options,
+                )
+            )
+            leaves = [] if state is None else self._read_state(state, plan)
+        finally:
+            if state is not None:
+                self._give_state(batch, plan, state)
+        return Gradients(
+            input=grad_x,
+            state=self._nest(leaves),
+            parameters=self._split(gradients),
+            flow=None if flow is None else GradientFlow(hidden=flow),
+        )
+
+    def stream(self, batch: int = 1, num_threads: int = 1) -> Stream:
+        """A stream: this model, a state of zeros and all scratch memory, for one step at a time.
+
+        Parameters
+        ----------
+        batch : int
+            Rows N of each step.
+        num_threads : int
+            Threads that a step may use; 1, the caller's, is what this version knows.
+
+        Returns
+        -------
+        Stream
+
+        Raises
+        ------
+        RNNError
+            A layer is bidirectional: it needs the whole sequence.
+        """
+        return Stream(self, batch, num_threads)
+
+
+class SequenceModel(Model):
+    """A model with one input: features [T, N, I], or tokens [T, N]."""
+
+    def _sequence(self, x: Any) -> Tuple[Key, Optional[np.ndarray], Optional[np.ndarray]]:
+        """Checks x: (T, N, has a batch axis), features or None, tokens or None."""
+        if self._token_count:
+            tokens = integers(x, "x")
+            shape = tokens.shape
+            if len(shape) == 2:
+                return ((shape[1], shape[0], True) if self.batch_first else (shape[0], shape[1], True)), None, tokens
+            if len(shape) == 1:
+                return (shape[0], 1, False), None, tokens
+        else:
+            if x.__class__ is not np.ndarray or x.dtype is not self.dtype or not x.flags.carray:
+                x = floats(x, self.dtype, "x")
+            shape = x.shape
+            if len(shape) == 3 and shape[2] == self.input_size:
+                return ((shape[1], shape[0], True) if self.batch_first else (shape[0], shape[1], True)), x, None
+            if len(shape) == 2 and shape[1] == self.input_size:
+                return (shape[0], 1, False), x, None
+        axes: Tuple[Any, ...] = ("N", "T") if self.batch_first else ("T", "N")
+        features: Tuple[Any, ...] = () if self._token_count else (self.input_size,)
+        raise shape_error(f"x has shape {shape}, expected {show(axes + features)} or {show(('T',) + features)}")
+
+    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, Any]:
+        key, features, tokens = self._sequence(x)
+        initial = None if hx is None else self._pack(self._leaves(hx, "hx"), key[1], key[2], "hx")
+        if lengths is not None:
+            lengths = as_lengths(lengths, key[1])
+        y, leaves = self._execute(self._c_run, key, features, tokens, lengths, initial, self._run_options)
+        return y, self._nest(leaves)
+
+    def forward_train(
+        self,
+        x: Any,
+        hx: Any = None,
+        lengths: Any = None,
+        *,
+        step: Optional[int] = None,
+        first_time: int = 0,
+    ) -> Tuple[np.ndarray, Any, Tape]:
+        """As a call, with dropout, and keeps what `backward` needs.
+
+        Without dropout y and the state have the bits of a call.
+
+        Parameters
+        ----------
+        x, hx, lengths
+            As for a call.
+        step : int, optional
+            Chooses the dropout masks, together with the model's seed: the same step gives the same masks. By default each
+            call takes the next number, from 0.
+        first_time : int
+            Absolute time of the first step, so that a sequence in chunks gets the masks of the whole.
+
+        Returns
+        -------
+        y, state, tape
+            y and state as a call gives them; `tape` is for `backward`.
+        """
+        key, features, tokens = self._sequence(x)
+        initial = None if hx is None else self._pack(self._leaves(hx, "hx"), key[1], key[2], "hx")
+        if lengths is not None:
+            lengths = as_lengths(lengths, key[1])
+        y, leaves, tape = self._execute_train(key, features, tokens, lengths, initial, step, first_time)
+        return y, self._nest(leaves), tape
+
+
+class Metadata(MutableMapping[str, str]):
+    """The metadata of a network: a dictionary of str to str that lives in the network."""
+
+    def __init__(self, network: Handle) -> None:
+        self._network = network
+
+    def __getitem__(self, key: str) -> str:
+        try:
+            return text_of(_abi.rnn_network_metadata_get, self._network.value, _c_text(key, "the metadata key"))
+        except RNNError as error:
+            if error.code == _abi.RNN_ERROR_NOT_FOUND:
+                raise KeyError(key) from None
+            raise
+
+    def __setitem__(self, key: str, value: str) -> None:
+        check(
+            _abi.rnn_network_metadata_set(
+                self._network.value, _c_text(key, "the metadata key"), _c_text(value, f"metadata[{key!r}]")
+            )
+        )
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        check(_abi.rnn_network_metadata_set(self._network.value, _c_text(key, "the metadata key"), None))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    def __len__(self) -> int:
+        return len(self._keys())
+
+    def _keys(self) -> List[str]:
+        keys: List[str] = []
+        while True:
+            try:
+                keys.append(text_of(_abi.rnn_network_metadata_key, self._network.value, len(keys)))
+            except RNNError as error:
+                if error.code == _abi.RNN_ERROR_NOT_FOUND:
+                    return [key for key in keys if key != LAYOUT_KEY]
+                raise
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def _c_text(value: Any, name: str) -> bytes:
+    if not isinstance(value, str):
+        raise argument_error(f"{name} is {type(value).__name__}, expected str")
+    encoded = value.encode("utf-8", "strict")
+    if b"\0" in encoded:
+        raise argument_error(f"{name} contains a NUL character")
+    return encoded
+
+
+def text_of(function: Any, *arguments: Any) -> str:
+    """The text that a function with the arguments (…, buffer, capacity, &length) copies out."""
+    length = c_size_t()
+    check(function(*arguments, None, 0, byref(length)))
+    while True:
+        buffer = create_string_buffer(length.value + 1)
+        status = function(*arguments, buffer, len(buffer), byref(length))
+        # Another thread may have stored a longer text in between.
+        if status != _abi.RNN_ERROR_BUFFER_TOO_SMALL:
+            check(status)
+            return buffer.value.decode("utf-8", "replace")

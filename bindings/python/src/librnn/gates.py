@@ -1,0 +1,130 @@
+"""Between the letters of the equations and PyTorch's parameters.
+
+The equations are in the row-vector convention, H_t = φ(X_t W_xh + H_{t-1} W_hh + b_h): W_x* is [I, H], W_h* is [H, H], b
+is [1, H]. The parameters stack the gates' transposes: weight_ih [G*H, I], weight_hh [G*H, H], bias [G*H].
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ._arrays import floats
+from .errors import argument_error, shape_error
+
+Gates = Dict[str, np.ndarray]
+#: One layer: its gates, or a pair of them, forward and backward.
+LayerGates = Union[Gates, Tuple[Gates, Gates]]
+
+#: The letters of each cell's gates in the order of the stacked rows: PyTorch's r, z, n and i, f, g, o.
+LETTERS = {"rnn": "h", "gru": "rzh", "lstm": "ifco"}
+
+
+def suffix(layer: int, direction: int) -> str:
+    """PyTorch's ending of a parameter's name."""
+    return f"_l{layer}" + ("_reverse" if direction else "")
+
+
+def as_layers(layers: Any, gates: Mapping[str, Any]) -> List[Tuple[Mapping[str, Any], ...]]:
+    """The argument of `from_gates` as a list of layers, each a tuple of one or two directions."""
+    if layers is None:
+        layers = dict(gates)
+    elif gates:
+        raise argument_error(f"gates come as keywords or as the first argument, not both: {', '.join(gates)}")
+    if not isinstance(layers, list):
+        layers = [layers]
+    result: List[Tuple[Mapping[str, Any], ...]] = []
+    for index, layer in enumerate(layers):
+        directions = layer if isinstance(layer, (tuple, list)) else (layer,)
+        if len(directions) not in (1, 2) or not all(isinstance(gates, Mapping) for gates in directions):
+            raise argument_error(f"layer {index} is {type(layer).__name__}, expected a dict of gates or a pair of them")
+        result.append(tuple(directions))
+    if not result:
+        raise argument_error("from_gates needs at least one layer")
+    if len({len(directions) for directions in result}) > 1:
+        raise argument_error("some layers have one direction and some two")
+    return result
+
+
+def bias_letters(cell: str, variant: Optional[str], names: Sequence[str]) -> Tuple[str, List[str]]:
+    """The kind of bias, "none", "single" or "double", that the letters of one direction show, and its names."""
+    single = ["b_" + letter for letter in LETTERS[cell]]
+    double = ["b_r", "b_z", "b_xh", "b_hh"]
+    given = [name for name in names if name.startswith("b_")]
+    if not given:
+        return "none", []
+    if variant == "reset_after" and ("b_xh" in given or "b_hh" in given):
+        return "double", double
+    return "single", single
+
+
+def to_parameters(
+    cell: str, variant: Optional[str], gates: Mapping[str, Any], dtype: np.dtype, bias: str, place: str
+) -> Dict[str, np.ndarray]:
+    """weight_ih, weight_hh and the biases of one direction of one layer, without suffix."""
+    letters = LETTERS[cell]
+    kind, biases = bias_letters(cell, variant, list(gates))
+    wanted = ["W_x" + letter for letter in letters] + ["W_h" + letter for letter in letters] + biases
+    missing = [name for name in wanted if name not in gates]
+    unexpected = [name for name in gates if name not in wanted]
+    if missing or unexpected or kind != bias:
+        text = f"the gates of {place} are not those of {cell.upper()}" + (f" {variant}" if variant else "")
+        if missing:
+            text += "; missing: " + ", ".join(missing)
+        if unexpected:
+            text += "; unexpected: " + ", ".join(map(str, unexpected))
+        if not missing and not unexpected:
+            text += f"; the first layer has bias {bias!r} and this one {kind!r}"
+        raise argument_error(text)
+    arrays = {name: floats(gates[name], dtype, name) for name in wanted}
+    first = arrays["W_x" + letters[0]]
+    if first.ndim != 2:
+        raise shape_error(f"W_x{letters[0]} of {place} has shape {first.shape}, expected (I, H)")
+    size, hidden = first.shape
+    for name, array in arrays.items():
+        if name.startswith("b_"):
+            if array.shape not in ((hidden,), (1, hidden)):
+                raise shape_error(f"{name} of {place} has shape {array.shape}, expected (1, {hidden}) or ({hidden},)")
+            arrays[name] = array.reshape(hidden)
+        else:
+            shape = (size if name.startswith("W_x") else hidden, hidden)
+            if array.shape != shape:
+                raise shape_error(f"{name} of {place} has shape {array.shape}, expected {shape}")
+    result = {
+        "weight_ih": np.concatenate([arrays["W_x" + letter].T for letter in letters]),
+        "weight_hh": np.concatenate([arrays["W_h" + letter].T for letter in letters]),
+    }
+    if kind == "single":
+        result["bias"] = np.concatenate([arrays["b_" + letter] for letter in letters])
+    elif kind == "double":
+        zeros = np.zeros(hidden, dtype)
+        result["bias_ih"] = np.concatenate([arrays["b_r"], arrays["b_z"], arrays["b_xh"]])
+        result["bias_hh"] = np.concatenate([zeros, zeros, arrays["b_hh"]])
+    return result
+
+
+def from_parameters(cell: str, variant: Optional[str], parameters: Mapping[str, np.ndarray], end: str) -> Gates:
+    """The gates of one direction of one layer, b as [1, H]; the inverse of `to_parameters`.
+
+    Two biases that are simply added come as one: the sum in float64, rounded once.
+    """
+    letters = LETTERS[cell]
+    gates: Gates = {}
+    for side, name in (("x", "weight_ih"), ("h", "weight_hh")):
+        for letter, rows in zip(letters, np.split(parameters[name + end], len(letters))):
+            gates[f"W_{side}{letter}"] = np.ascontiguousarray(rows.T)
+    if "bias" + end in parameters:
+        for letter, rows in zip(letters, np.split(parameters["bias" + end], len(letters))):
+            gates["b_" + letter] = rows.reshape(1, -1).copy()
+    elif "bias_ih" + end in parameters:
+        inputs, states = parameters["bias_ih" + end], parameters["bias_hh" + end]
+        total = (inputs.astype(np.float64) + states.astype(np.float64)).astype(inputs.dtype)
+        for letter, rows in zip(letters, np.split(total, len(letters))):
+            gates["b_" + letter] = rows.reshape(1, -1).copy()
+        if variant == "reset_after":
+            hidden = len(inputs) // 3
+            del gates["b_h"]
+            gates["b_xh"] = inputs[2 * hidden :].reshape(1, -1).copy()
+            gates["b_hh"] = states[2 * hidden :].reshape(1, -1).copy()
+    return gates

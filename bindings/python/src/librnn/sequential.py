@@ -1,0 +1,195 @@
+"""A chain of modules as one network."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ._arrays import float_dtype
+from ._builder import Builder, fresh_seed
+from ._handle import Handle
+from ._network import SequenceModel
+from .errors import argument_error, dtype_error, shape_error
+from .layers import CELLS, RecurrentLayer, add_recurrent, show_layer
+from .modules import Module, WeightedModule, add_module, show_module
+
+#: A module's kind and its constructor's arguments.
+Spec = Tuple[str, Dict[str, Any]]
+
+
+class Sequential(SequenceModel):
+    """Modules one after the other: mixed cells and sizes in one network.
+
+    Parameters
+    ----------
+    modules : sequence of Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, LastStep
+        The weights that they have now are **copied**: later changes of the given objects do not reach the model, nor the
+        model's changes the objects. Parameters are named by position, such as ``"0.weight_ih_l0"``.
+    batch_first : bool, optional
+        By default True if the given layers were made so.
+    dtype : {"float32", "float64"}, optional
+        By default that of the modules, which must agree.
+    seed : int, optional
+        Of the dropout masks; by default a fresh one.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[Any],
+        *,
+        batch_first: Optional[bool] = None,
+        dtype: Any = None,
+        seed: Optional[int] = None,
+    ) -> None:
+        modules = list(modules)
+        for index, module in enumerate(modules):
+            if not isinstance(module, (Module, WeightedModule, RecurrentLayer)):
+                raise argument_error(
+                    f"module {index} is {type(module).__name__}, expected Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear "
+                    "or LastStep"
+                )
+        layers = [module for module in modules if isinstance(module, RecurrentLayer)]
+        if batch_first is None:
+            orders = {layer.batch_first for layer in layers}
+            if len(orders) > 1:
+                raise argument_error("some layers have batch_first and some not: give Sequential(…, batch_first=…)")
+            batch_first = orders.pop() if orders else False
+        weighted = [module for module in modules if not isinstance(module, Module)]
+        if dtype is None:
+            dtypes = {module.dtype.name for module in weighted}
+            if len(dtypes) > 1:
+                raise dtype_error("some modules are float32 and some float64: give Sequential(…, dtype=…)")
+            dtype = dtypes.pop() if dtypes else "float32"
+        specs: List[Spec] = []
+        state: Dict[str, np.ndarray] = {}
+        for index, module in enumerate(modules):
+            specs.append((module.cell if isinstance(module, RecurrentLayer) else module._kind, module._node()))
+            if not isinstance(module, Module):
+                state.update({f"{index}.{name}": value for name, value in module.state_dict().items()})
+        self._create(specs, bool(batch_first), float_dtype(dtype), fresh_seed(seed), state)
+
+    def _create(
+        self, specs: List[Spec], batch_first: bool, dtype: np.dtype, seed: int, state: Dict[str, np.ndarray]
+    ) -> None:
+        if not specs:
+            raise argument_error("Sequential needs at least one module")
+        builder = Builder(dtype)
+        width: Optional[int] = None
+        for index, (kind, node) in enumerate(specs):
+            first = width is None
+            if first and kind not in ("embedding", "one_hot") and "input_size" not in node:
+                # Dropout before anything that has a size: look ahead for it.
+                ahead = [later["input_size"] for _, later in specs if "input_size" in later]
+                if not ahead:
+                    raise argument_error(f"module {index} does not tell the size of x: begin with one that has a size")
+                builder.add("input", "input", ahead[0])
+                width, first = ahead[0], False
+            if not first and width != node.get("input_size", width):
+                raise shape_error(
+                    f"module {index} reads {node['input_size']} features, and the one before it gives {width}"
+                )
+            if kind in CELLS:
+                if first:
+                    builder.add("input", "input", node["input_size"])
+                add_recurrent(builder, str(index), kind, node)
+                width = node["hidden_size"] * (2 if node["bidirectional"] else 1)
+            else:
+                add_module(builder, str(index), kind, node, first)
+                width = node.get("output_size", node.get("size", width))
+        self._specs = specs
+        self._adopt(builder.build("zeros", 0, 0.0), seed, batch_first)
+        self._set_parameters(self._gather(state))
+        self._group()
+
+    @classmethod
+    def _from_network(cls, network: Handle, specs: List[Spec]) -> "Sequential":
+        """A chain on a network that exists."""
+        model = cls.__new__(cls)
+        model._specs = specs
+        model._adopt(network, fresh_seed(None))
+        model._group()
+        return model
+
+    def _group(self) -> None:
+        """How many states, h or h and c, each recurrent module has."""
+        self._widths = [2 if kind == "lstm" else 1 for kind, _ in self._specs if kind in CELLS]
+
+    def _nest(self, leaves: Sequence[np.ndarray]) -> List[Any]:
+        state: List[Any] = []
+        rest = list(leaves)
+        for width in self._widths:
+            state.append(rest.pop(0) if width == 1 else (rest.pop(0), rest.pop(0)))
+        return state
+
+    def _leaves(self, state: Any, name: str) -> Sequence[Any]:
+        if not isinstance(state, (list, tuple)) or len(state) != len(self._widths):
+            raise shape_error(
+                f"{name} is {type(state).__name__}"
+                + (f" of {len(state)}" if isinstance(state, (list, tuple)) else "")
+                + f", expected a list of {len(self._widths)}, one entry for each recurrent module"
+            )
+        leaves: List[Any] = []
+        for width, entry in zip(self._widths, state):
+            if width == 1:
+                leaves.append(entry)
+            elif entry is None:
+                leaves += [None, None]
+            elif isinstance(entry, (list, tuple)) and len(entry) == 2:
+                leaves += list(entry)
+            else:
+                raise shape_error(f"{name} of an LSTM is {type(entry).__name__}, expected a pair (h, c)")
+        return leaves
+
+    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, List[Any]]:
+        """Run the chain over a batch of sequences.
+
+        Parameters
+        ----------
+        x : array_like, shape (T, N, I), (N, T, I) with batch_first, or (T, I) without a batch
+            Integers (T, N), (N, T) or (T,) if the first module is Embedding or OneHot.
+        hx : list, optional
+            One entry for each recurrent module: h_0, for LSTM (h_0, c_0), or None for zeros.
+        lengths : sequence of N ints, optional
+            As for a layer.
+
+        Returns
+        -------
+        y : ndarray, shape (T, N, O), laid out as x; (N, O) after LastStep
+        state : list
+            h_n, for LSTM (h_n, c_n), of each recurrent module.
+        """
+        return super().__call__(x, hx, lengths)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _restore, (
+            self._specs, self.batch_first, self.dtype.name, self._seed, self.state_dict(), dict(self.metadata),
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        names = {
+            "rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "embedding": "Embedding", "one_hot": "OneHot", "dropout": "Dropout",
+            "linear": "Linear", "last_step": "LastStep",
+        }  # fmt: skip
+        shown = [
+            (show_layer if kind in CELLS else show_module)(names[kind], node) for kind, node in getattr(self, "_specs", [])
+        ]
+        return f"Sequential([{', '.join(shown)}])"
+
+
+def _restore(
+    specs: List[Spec],
+    batch_first: bool,
+    dtype: str,
+    seed: int,
+    state: Dict[str, np.ndarray],
+    metadata: Dict[str, str],
+) -> Sequential:
+    """The inverse of `Sequential.__reduce__`."""
+    model = Sequential.__new__(Sequential)
+    model._create(specs, batch_first, float_dtype(dtype), seed, state)
+    model.metadata.update(metadata)
+    return model

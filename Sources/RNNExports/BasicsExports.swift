@@ -44,6 +44,14 @@ public func rnn_blas_set(_ name: UnsafePointer<CChar>!) -> rnn_status {
 @_cdecl("rnn_blas_name") @implementation
 public func rnn_blas_name() -> UnsafePointer<CChar>! { internedCString(Runtime.blasName) }
 
+@_cdecl("rnn_threads_set") @implementation
+public func rnn_threads_set(_ count: Int) -> rnn_status {
+  catchingErrors { () throws(RNNError) in try Runtime.setThreadLimit(count) }
+}
+
+@_cdecl("rnn_threads_get") @implementation
+public func rnn_threads_get() -> Int { Runtime.threadLimit }
+
 private func cString(_ text: StaticString) -> UnsafePointer<CChar> {
   UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
 }

@@ -5,7 +5,7 @@ import Synchronization
 /// What a handle stands for; part of its value, so that a stream passed as a network is found out.
 enum HandleKind: UInt64 {
   case builder = 1
-  case network, state, stream, tape
+  case network, state, stream, tape, optimizer, trainer
 
   var name: String {
     switch self {
@@ -14,6 +14,8 @@ enum HandleKind: UInt64 {
     case .state: "state"
     case .stream: "stream"
     case .tape: "tape"
+    case .optimizer: "optimizer"
+    case .trainer: "trainer"
     }
   }
 }

@@ -40,6 +40,12 @@ func fill<Info: SizedStruct>(_ pointer: UnsafeMutablePointer<Info>?, with info: 
   }
 }
 
+/// Checks a struct that will be filled, before anything is computed.
+func checkInfo<Info: SizedStruct>(_ pointer: UnsafeMutablePointer<Info>?) throws(RNNError) {
+  guard let pointer else { throw RNNError(.invalidArgument, "out_info is NULL") }
+  _ = try checkedSize(UnsafePointer(pointer))
+}
+
 private func checkedSize<Options: SizedStruct>(
   _ pointer: UnsafePointer<Options>
 ) throws(RNNError) -> (size: Int, known: Int) {

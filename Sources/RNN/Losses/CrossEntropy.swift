@@ -48,6 +48,8 @@ public struct CrossEntropy: Equatable, Sendable {
   ///   - classWeights: [classes], nil for ones.
   ///   - losses: [1], or [rows] without reduction.
   ///   - gradient: [rows, classes], nil if it is not wanted; may be `logits`.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   public func evaluate<Scalar: KernelScalar>(
     rows: Int, classes: Int, logits: UnsafeBufferPointer<Scalar>, targets: UnsafeBufferPointer<Int64>,
     classWeights: UnsafeBufferPointer<Scalar>?, losses: UnsafeMutableBufferPointer<Double>,
@@ -162,6 +164,8 @@ public struct MeanSquaredError: Equatable, Sendable {
   /// - Parameters:
   ///   - losses: [1], or [count] without reduction.
   ///   - gradient: [count], nil if it is not wanted; may be `prediction`.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   public func evaluate<Scalar: KernelScalar>(
     count: Int, prediction: UnsafeBufferPointer<Scalar>, target: UnsafeBufferPointer<Scalar>,
     losses: UnsafeMutableBufferPointer<Double>, gradient: UnsafeMutableBufferPointer<Scalar>?

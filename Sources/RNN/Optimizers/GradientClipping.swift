@@ -28,7 +28,15 @@ public struct GradientClipping: Equatable, Sendable {
     self.normType = normType
   }
 
-  public func check() throws(RNNError) {
+  /// Clips tensors together, in place.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  public func clip<Scalar: KernelScalar>(tensors: [UnsafeMutableBufferPointer<Scalar>]) throws(RNNError) -> ClipReport {
+    try check()
+    return withNumericMode { clip(tensors) }
+  }
+
+  func check() throws(RNNError) {
     guard maxNorm >= 0 else { throw RNNError(.invalidArgument, "max_norm is \(maxNorm), expected at least 0") }
     guard normType >= 1 else { throw RNNError(.invalidArgument, "norm_type is \(normType), expected at least 1") }
   }

@@ -102,8 +102,23 @@ public final class Optimizer<Scalar: KernelScalar> {
     options = changed
   }
 
-  /// One update of all parameters, in place. Must run inside `withNumericMode`.
-  public func update(_ parameters: UnsafeMutablePointer<Scalar>, with gradients: UnsafePointer<Scalar>) {
+  /// One update of all parameters, in place.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  public func update(
+    _ parameters: UnsafeMutableBufferPointer<Scalar>, with gradients: UnsafeBufferPointer<Scalar>
+  ) throws(RNNError) {
+    guard parameters.count == count, gradients.count == count else {
+      throw RNNError(
+        .shape,
+        "the optimizer is for \(count) numbers, got \(parameters.count) parameters and \(gradients.count) gradients")
+    }
+    guard let values = parameters.baseAddress, let changes = gradients.baseAddress else { return }
+    withNumericMode { update(values, with: changes) }
+  }
+
+  /// The same, inside `withNumericMode`.
+  func update(_ parameters: UnsafeMutablePointer<Scalar>, with gradients: UnsafePointer<Scalar>) {
     stepCount += 1
     switch options.kind {
     case .sgd: updateSGD(parameters, gradients)

@@ -80,7 +80,8 @@ def test_every_struct_has_the_headers_fields_in_order():
     ours = {name for name, kind in vars(_abi).items() if isinstance(kind, type) and issubclass(kind, _abi.Sized)}
     assert set(declared) == ours - {"Sized"}
     types = {
-        "size_t": ctypes.c_size_t, "int32_t": ctypes.c_int32, "uint64_t": ctypes.c_uint64, "double": ctypes.c_double,
+        "size_t": ctypes.c_size_t, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64, "uint64_t": ctypes.c_uint64,
+        "double": ctypes.c_double,
         "const char *": ctypes.c_char_p, "double *": ctypes.c_void_p,
     }  # fmt: skip
     for name, fields in declared.items():

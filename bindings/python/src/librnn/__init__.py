@@ -14,15 +14,19 @@ from __future__ import annotations
 
 from typing import Optional
 
-from . import _abi
+from . import _abi, losses, optim, plot
+from ._arrays import positive
 from .cells import GRUCell, LSTMCell, RNNCell
+from .clipping import ClipReport, clip_grad_norm
 from .errors import RNNError, check
 from .files import load, save
 from .layers import GRU, LSTM, RNN
 from .modules import Dropout, Embedding, LastStep, Linear, OneHot
 from .network import Network
+from .sampling import sample
 from .sequential import Sequential
 from .stream import Stream
+from .trainer import EpochReport, History, StepReport, Trainer
 from .training import GradientFlow, Gradients, Tape
 
 __version__ = _abi.RNN_VERSION_STRING
@@ -45,9 +49,21 @@ __all__ = [
     "Tape",
     "Gradients",
     "GradientFlow",
+    "Trainer",
+    "StepReport",
+    "EpochReport",
+    "History",
+    "losses",
+    "optim",
+    "plot",
+    "clip_grad_norm",
+    "ClipReport",
+    "sample",
     "RNNError",
     "save",
     "load",
+    "set_num_threads",
+    "get_num_threads",
     "kernels",
     "blas",
     "__version__",
@@ -76,3 +92,22 @@ def blas(name: Optional[str] = None) -> str:
     if name is not None:
         check(_abi.rnn_blas_set(str(name).encode()))
     return str(_abi.rnn_blas_name().decode())
+
+
+def set_num_threads(n: int) -> None:
+    """The most threads that one call may use, of all models of the process; the caller's is one of them.
+
+    The number changes no bit. The default is RNN_NUM_THREADS in the environment, else the processors that the process may
+    use. Small work uses fewer; streams are not affected.
+
+    Parameters
+    ----------
+    n : int
+        1 to 1024.
+    """
+    check(_abi.rnn_threads_set(positive(n, "n")))
+
+
+def get_num_threads() -> int:
+    """The most threads that one call may use."""
+    return int(_abi.rnn_threads_get())

@@ -7,7 +7,7 @@ call cheap: what an address points to is the business of the callers in this pac
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_char_p, c_double, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, Callable, Dict, Tuple
 
 from ._library import load
@@ -48,6 +48,15 @@ RNN_INITIALIZATION_PYTORCH = 0
 RNN_INITIALIZATION_NORMAL = 1
 RNN_INITIALIZATION_ORTHOGONAL = 2
 RNN_INITIALIZATION_ZEROS = 3
+RNN_REDUCTION_MEAN = 0
+RNN_REDUCTION_SUM = 1
+RNN_REDUCTION_NONE = 2
+RNN_OPTIMIZER_SGD = 0
+RNN_OPTIMIZER_ADAM = 1
+RNN_OPTIMIZER_ADAMW = 2
+RNN_OPTIMIZER_RMSPROP = 3
+RNN_LOSS_CROSS_ENTROPY = 0
+RNN_LOSS_MSE = 1
 
 _library = load(RNN_VERSION_NUMBER)
 
@@ -216,6 +225,93 @@ class rnn_stream_options(Sized):
         ("num_threads", c_size_t),
     ]
 
+class rnn_cross_entropy_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("reduction", c_int32),
+        ("has_ignore_index", c_int32),
+        ("ignore_index", c_int64),
+        ("label_smoothing", c_double),
+    ]
+
+
+class rnn_mse_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("reduction", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class rnn_clip_report(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("total_norm", c_double),
+        ("scale", c_double),
+        ("largest_index", c_size_t),
+        ("largest_norm", c_double),
+        ("non_finite", c_int32),
+        ("reserved", c_int32),
+        ("non_finite_index", c_size_t),
+    ]
+
+
+class rnn_optimizer_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("kind", c_int32),
+        ("nesterov", c_int32),
+        ("amsgrad", c_int32),
+        ("centered", c_int32),
+        ("learning_rate", c_double),
+        ("momentum", c_double),
+        ("dampening", c_double),
+        ("weight_decay", c_double),
+        ("beta1", c_double),
+        ("beta2", c_double),
+        ("epsilon", c_double),
+        ("alpha", c_double),
+    ]
+
+
+class rnn_trainer_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("loss", c_int32),
+        ("has_ignore_index", c_int32),
+        ("ignore_index", c_int64),
+        ("clip_norm", c_double),
+        ("update_interval", c_size_t),
+        ("backward_steps", c_size_t),
+        ("dropout_seed", c_uint64),
+    ]
+
+
+class rnn_step_report(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("loss", c_double),
+        ("terms", c_size_t),
+        ("gradient_norm", c_double),
+        ("gradient_scale", c_double),
+        ("largest_parameter", c_size_t),
+        ("updates", c_size_t),
+        ("skipped", c_size_t),
+    ]
+
+
+class rnn_sample_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("temperature", c_double),
+        ("top_k", c_size_t),
+        ("top_p", c_double),
+        ("greedy", c_int32),
+        ("reserved", c_int32),
+        ("seed", c_uint64),
+        ("position", c_uint64),
+    ]
+
 
 # Functions
 
@@ -228,6 +324,8 @@ rnn_status_name = _function("rnn_status_name", "const char *", "rnn_status")
 rnn_kernels_name = _function("rnn_kernels_name", "const char *")
 rnn_blas_set = _function("rnn_blas_set", "rnn_status", "const char *")
 rnn_blas_name = _function("rnn_blas_name", "const char *")
+rnn_threads_set = _function("rnn_threads_set", "rnn_status", "size_t")
+rnn_threads_get = _function("rnn_threads_get", "size_t")
 
 # 2. Cell math
 
@@ -385,3 +483,54 @@ rnn_stream_reset = _function("rnn_stream_reset", "rnn_status", "rnn_stream *")
 rnn_stream_state_get = _function("rnn_stream_state_get", "rnn_status", "rnn_stream *", "rnn_state *")
 rnn_stream_state_set = _function("rnn_stream_state_set", "rnn_status", "rnn_stream *", "rnn_state *")
 rnn_stream_destroy = _function("rnn_stream_destroy", "void", "rnn_stream *")
+
+# 8. Training
+
+rnn_loss_cross_entropy, rnn_loss_cross_entropy_f64 = _twins(
+    "rnn_loss_cross_entropy", "rnn_status", "size_t", "size_t", "const float *", "size_t", "const int64_t *", "size_t",
+    "const float *", "size_t", "double *", "size_t", "float *", "size_t", "const rnn_cross_entropy_options *",
+)
+rnn_loss_mse, rnn_loss_mse_f64 = _twins(
+    "rnn_loss_mse", "rnn_status", "size_t", "const float *", "size_t", "const float *", "size_t", "double *", "size_t",
+    "float *", "size_t", "const rnn_mse_options *",
+)
+rnn_gradients_clip, rnn_gradients_clip_f64 = _twins(
+    "rnn_gradients_clip", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "double",
+    "rnn_clip_report *",
+)
+rnn_optimizer_create = _function(
+    "rnn_optimizer_create", "rnn_status", "int32_t", "size_t", "const rnn_optimizer_options *", "rnn_optimizer **",
+)
+rnn_optimizer_step, rnn_optimizer_step_f64 = _twins(
+    "rnn_optimizer_step", "rnn_status", "rnn_optimizer *", "float *", "size_t", "const float *", "size_t",
+)
+rnn_optimizer_learning_rate_set = _function(
+    "rnn_optimizer_learning_rate_set", "rnn_status", "rnn_optimizer *", "double",
+)
+rnn_optimizer_destroy = _function("rnn_optimizer_destroy", "void", "rnn_optimizer *")
+rnn_trainer_create = _function(
+    "rnn_trainer_create", "rnn_status", "rnn_network *", "const rnn_trainer_options *", "const rnn_optimizer_options *",
+    "rnn_trainer **",
+)
+rnn_trainer_step, rnn_trainer_step_f64 = _twins(
+    "rnn_trainer_step", "rnn_status", "rnn_trainer *", "size_t", "size_t", "const float *", "size_t",
+    "const int64_t *", "size_t", "const int64_t *", "size_t", "const int64_t *", "size_t", "const float *", "size_t",
+    "rnn_state *", "rnn_step_report *",
+)
+rnn_trainer_evaluate, rnn_trainer_evaluate_f64 = _twins(
+    "rnn_trainer_evaluate", "rnn_status", "rnn_trainer *", "size_t", "size_t", "const float *", "size_t",
+    "const int64_t *", "size_t", "const int64_t *", "size_t", "const int64_t *", "size_t", "const float *", "size_t",
+    "rnn_state *", "rnn_step_report *",
+)
+rnn_trainer_gradients, rnn_trainer_gradients_f64 = _twins(
+    "rnn_trainer_gradients", "rnn_status", "rnn_trainer *", "float *", "size_t",
+)
+rnn_trainer_snapshot = _function("rnn_trainer_snapshot", "rnn_status", "rnn_trainer *", "rnn_network **")
+rnn_trainer_learning_rate_set = _function("rnn_trainer_learning_rate_set", "rnn_status", "rnn_trainer *", "double")
+rnn_trainer_destroy = _function("rnn_trainer_destroy", "void", "rnn_trainer *")
+
+# 9. Sampling
+
+rnn_logits_sample, rnn_logits_sample_f64 = _twins(
+    "rnn_logits_sample", "rnn_status", "const float *", "size_t", "const rnn_sample_options *", "int64_t *",
+)

@@ -23,6 +23,8 @@ from .training import GradientFlow, Gradients, Tape
 
 Self = TypeVar("Self", bound="Model")
 Key = Tuple[int, int, bool]
+#: (T, N, has a batch axis), features, tokens, initial state, lengths: checked, or None where there are none.
+Batch = Tuple[Key, Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray]]
 
 _DTYPES: Dict[int, np.dtype] = {_abi.RNN_DTYPE_FLOAT32: np.dtype(np.float32), _abi.RNN_DTYPE_FLOAT64: np.dtype(np.float64)}
 #: Plans that a model keeps, and states for which it keeps memory between calls.
@@ -124,6 +126,8 @@ class Model:
         self._plans: Dict[Key, _Plan] = {}
         self._pools: Dict[int, List[Handle]] = {}
         self._lock = threading.RLock()
+        #: Changes with the weights.
+        self._version = 0
         self._mirror: Optional[np.ndarray] = None
         self._views: Dict[str, np.ndarray] = {}
         self._run_options: Any = None
@@ -180,6 +184,7 @@ class Model:
     def _weights_changed(self) -> None:
         """Called by whoever changed the network's weights: brings `parameters` up to date."""
         with self._lock:
+            self._version += 1
             if self._mirror is not None and self._mirror.size:
                 self._get_parameters(self._mirror)
 
@@ -387,6 +392,10 @@ class Model:
         handle = Handle(out.value, _abi.rnn_tape_destroy)
         return y, leaves, Tape(handle, self, key, None if x is None else x.shape, y.shape)
 
+    def _batch(self, x: Any, hx: Any, lengths: Any) -> Batch:
+        """Checks the arguments of a call."""
+        raise NotImplementedError
+
     def _nest(self, leaves: Sequence[np.ndarray]) -> Any:
         """Leaves of the state, structured as the model gives and takes it."""
         raise NotImplementedError
@@ -468,8 +477,23 @@ class Model:
             input=grad_x,
             state=self._nest(leaves),
             parameters=self._split(gradients),
-            flow=None if flow is None else GradientFlow(hidden=flow),
+            flow=None if flow is None else GradientFlow(hidden=flow, labels=self._flow_labels()),
         )
+
+    def _flow_labels(self) -> Tuple[str, ...]:
+        """The rows of the gradient flow: node, layer and direction, as far as there are several."""
+        hidden = [info for info in self._states if info.name.endswith(".h")]
+        labels = []
+        for info in hidden:
+            node = info.name[: -len("h")]
+            names = [parameter.name for parameter in self._parameters if parameter.name.startswith(node)]
+            directions = 2 if any(name.endswith("_reverse") for name in names) else 1
+            for row in range(info.shape[0]):
+                label = f"layer {row // directions}"
+                if directions == 2:
+                    label += " backward" if row % 2 else " forward"
+                labels.append(f"{node[:-1]}: {label}" if len(hidden) > 1 else label)
+        return tuple(labels) if len(labels) == self._layer_directions else ()
 
     def stream(self, batch: int = 1, num_threads: int = 1) -> Stream:
         """A stream: this model, a state of zeros and all scratch memory, for one step at a time.
@@ -517,11 +541,13 @@ class SequenceModel(Model):
         features: Tuple[Any, ...] = () if self._token_count else (self.input_size,)
         raise shape_error(f"x has shape {shape}, expected {show(axes + features)} or {show(('T',) + features)}")
 
-    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, Any]:
+    def _batch(self, x: Any, hx: Any, lengths: Any) -> Batch:
         key, features, tokens = self._sequence(x)
         initial = None if hx is None else self._pack(self._leaves(hx, "hx"), key[1], key[2], "hx")
-        if lengths is not None:
-            lengths = as_lengths(lengths, key[1])
+        return key, features, tokens, initial, None if lengths is None else as_lengths(lengths, key[1])
+
+    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, Any]:
+        key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
         y, leaves = self._execute(self._c_run, key, features, tokens, lengths, initial, self._run_options)
         return y, self._nest(leaves)
 
@@ -553,10 +579,7 @@ class SequenceModel(Model):
         y, state, tape
             y and state as a call gives them; `tape` is for `backward`.
         """
-        key, features, tokens = self._sequence(x)
-        initial = None if hx is None else self._pack(self._leaves(hx, "hx"), key[1], key[2], "hx")
-        if lengths is not None:
-            lengths = as_lengths(lengths, key[1])
+        key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
         y, leaves, tape = self._execute_train(key, features, tokens, lengths, initial, step, first_time)
         return y, self._nest(leaves), tape
 

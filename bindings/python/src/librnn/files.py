@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _abi
 from ._arrays import address
-from ._handle import create
+from ._handle import Handle, create
 from ._network import LAYOUT_KEY, Model, text_of
 from .errors import RNNError, argument_error, check
 from .layers import BIAS_NAMES, CELLS, plain_bias
@@ -59,6 +59,11 @@ def load(source: "Union[str, os.PathLike[str], bytes, bytearray, memoryview]") -
         )
     else:
         network = create(_abi.rnn_network_destroy, _abi.rnn_network_load, _path(source), None)
+    return model_of(network)
+
+
+def model_of(network: Handle) -> Any:
+    """The model that a network is: a layer, a Sequential, or a Network."""
     nodes = json.loads(text_of(_abi.rnn_network_architecture, network.value))["nodes"]
     model: Model
     specs = _chain(nodes)

@@ -9,7 +9,7 @@ import numpy as np
 from ._arrays import as_lengths, floats, integers, show
 from ._builder import fresh_seed
 from ._handle import Handle
-from ._network import Key, Model
+from ._network import Batch, Key, Model
 from .errors import argument_error, shape_error
 from .training import Tape
 
@@ -77,7 +77,7 @@ class Network(Model):
 
     def _arguments(
         self, x: Any, tokens: Any, state: Optional[Mapping[str, Any]], lengths: Any
-    ) -> Tuple[Key, Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray]]:
+    ) -> Batch:
         key: Optional[Key] = None
         if (x is None) != (self.input_size == 0):
             raise argument_error("x is missing" if x is None else "this network has no feature input, only tokens")
@@ -105,6 +105,17 @@ class Network(Model):
         assert key is not None
         initial = None if state is None else self._pack(self._leaves(state, "state"), key[1], key[2], "state")
         return key, x, tokens, initial, None if lengths is None else as_lengths(lengths, key[1])
+
+    def _batch(self, x: Any, hx: Any, lengths: Any) -> Batch:
+        """`x` of a trainer: features, or tokens, or a pair of both for a network that reads both."""
+        tokens = None
+        if self._token_count and self.input_size:
+            if not isinstance(x, (tuple, list)) or len(x) != 2:
+                raise argument_error("x is one array, expected a pair (x, tokens): this network reads both")
+            x, tokens = x
+        elif self._token_count:
+            x, tokens = None, x
+        return self._arguments(x, tokens, hx, lengths)
 
     def _nest(self, leaves: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
         return {info.name: leaf for info, leaf in zip(self._states, leaves)}

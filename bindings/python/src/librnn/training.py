@@ -56,9 +56,12 @@ class GradientFlow:
     hidden : ndarray of float64, shape (L*D, T)
         ``||dL/dh_t||`` for each layer, direction (forward first) and step: the Euclidean norm over all rows of the
         gradient that reaches h_t, from the output of that step and from later steps.
+    labels : tuple of str
+        A name for each row, such as ``"layer 1 forward"``.
     """
 
     hidden: np.ndarray
+    labels: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -711,7 +711,7 @@ typedef struct rnn_run_options {
  * @param state         The initial state, replaced by the final one; NULL: zeros, and the final state is dropped.
  * @param output        [T, N, output_size], or [N, output_size] when single_step_output.
  * @return RNN_ERROR_INVALID_ARGUMENT (N is 0, a token or length out of range), RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_SHAPE
- *         (a state of another network or batch size), RNN_ERROR_DTYPE, RNN_ERROR_BUSY (the state is in use). Output
+ *         (a state of other layers or another batch size), RNN_ERROR_DTYPE, RNN_ERROR_BUSY (the state is in use). Output
  *         and state are then unchanged. Thread-safe on the network.
  * @since 0.1
  */
@@ -790,7 +790,7 @@ typedef struct rnn_backward_options {
  * @param initial_state_gradient      Receives ∂L/∂(initial state), or NULL. May be the same handle as
  *                                    final_state_gradient.
  * @param out_gradients               ∂L/∂parameters, overwritten: one array in the order of rnn_network_parameter_info, or NULL.
- * @return RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_SHAPE (a state or tape of another network), RNN_ERROR_DTYPE.
+ * @return RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_SHAPE (a tape of another network, a state of other layers), RNN_ERROR_DTYPE.
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_network_backward(

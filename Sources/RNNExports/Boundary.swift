@@ -230,12 +230,12 @@ func copyText(
 ) throws(RNNError) {
   try checkCount(capacity, of: CChar.self, "capacity")
   if let length { try checkAlignment(UnsafePointer(length), "out_length") }
+  guard buffer != nil || capacity == 0 else {
+    throw RNNError(.invalidArgument, "buffer is NULL, and capacity is \(capacity)")
+  }
   let bytes = Array(text.utf8)
   length?.pointee = bytes.count
-  guard let buffer else {
-    guard capacity == 0 else { throw RNNError(.invalidArgument, "buffer is NULL, and capacity is \(capacity)") }
-    return
-  }
+  guard let buffer else { return }
   guard capacity > bytes.count else {
     throw RNNError(.bufferTooSmall, "capacity is \(capacity), expected at least \(bytes.count + 1)")
   }

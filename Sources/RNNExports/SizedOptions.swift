@@ -13,7 +13,7 @@ private let largestStruct = 4096
 /// know must be zero.
 func options<Options: SizedStruct>(_ pointer: UnsafePointer<Options>?) throws(RNNError) -> Options {
   guard let pointer else { return Options() }
-  let (size, known) = try checkedSize(pointer)
+  let (size, known) = try checkedSize(pointer, named: "options")
   var result = Options()
   withUnsafeMutableBytes(of: &result) { target in
     target.copyMemory(from: UnsafeRawBufferPointer(start: pointer, count: min(size, known)))
@@ -31,7 +31,7 @@ func options<Options: SizedStruct>(_ pointer: UnsafePointer<Options>?) throws(RN
 /// Fills a struct of the caller as far as it goes.
 func fill<Info: SizedStruct>(_ pointer: UnsafeMutablePointer<Info>?, with info: Info) throws(RNNError) {
   guard let pointer else { throw RNNError(.invalidArgument, "out_info is NULL") }
-  let (size, known) = try checkedSize(UnsafePointer(pointer))
+  let (size, known) = try checkedSize(UnsafePointer(pointer), named: "out_info")
   var info = info
   info.struct_size = size
   withUnsafeBytes(of: info) { bytes in
@@ -47,16 +47,16 @@ func checkInfo<Info: SizedStruct>(_ pointer: UnsafeMutablePointer<Info>?) throws
 }
 
 private func checkedSize<Options: SizedStruct>(
-  _ pointer: UnsafePointer<Options>
+  _ pointer: UnsafePointer<Options>, named name: StaticString
 ) throws(RNNError) -> (size: Int, known: Int) {
   guard UInt(bitPattern: pointer) % UInt(MemoryLayout<Options>.alignment) == 0 else {
-    throw RNNError(.invalidArgument, "the options are misaligned")
+    throw RNNError(.invalidArgument, "\(name) is at address \(pointer), expected a multiple of \(MemoryLayout<Options>.alignment)")
   }
   let size = UnsafeRawPointer(pointer).load(as: Int.self)
   guard size >= MemoryLayout<Int>.size, size <= largestStruct else {
     throw RNNError(
       .invalidArgument,
-      "struct_size is \(UInt(bitPattern: size)), expected \(MemoryLayout<Options>.size): begin with RNN_…_INIT")
+      "\(name): struct_size is \(UInt(bitPattern: size)), expected \(MemoryLayout<Options>.size): begin with RNN_…_INIT")
   }
   return (size, MemoryLayout<Options>.size)
 }

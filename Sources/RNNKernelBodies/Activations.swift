@@ -76,38 +76,24 @@ extension KernelTarget {
 /// In place over `count` elements.
 @inlinable @inline(__always)
 public func sigmoidBody<T: KernelTarget>(_ target: T.Type, _ a: ElementArguments<T.Scalar>) {
-  var i = 0
-  while i < a.count {
-    let lanes = a.count &- i
+  T.forEachVector(rows: 1, columns: a.count) { _, i, lanes in
     T.store(T.sigmoid(T.load(a.values + i, lanes: lanes)), a.values + i, lanes: lanes)
-    i &+= T.width
   }
 }
 
 /// In place over `count` elements.
 @inlinable @inline(__always)
 public func tanhBody<T: KernelTarget>(_ target: T.Type, _ a: ElementArguments<T.Scalar>) {
-  var i = 0
-  while i < a.count {
-    let lanes = a.count &- i
+  T.forEachVector(rows: 1, columns: a.count) { _, i, lanes in
     T.store(T.tanh(T.load(a.values + i, lanes: lanes)), a.values + i, lanes: lanes)
-    i &+= T.width
   }
 }
 
 /// values += addend, over rows of their own strides.
 @inlinable @inline(__always)
 public func addBody<T: KernelTarget>(_ target: T.Type, _ a: AddArguments<T.Scalar>) {
-  var row = 0
-  while row < a.rows {
-    let values = a.values + row &* a.valuesStride
-    let addend = a.addend + row &* a.addendStride
-    var i = 0
-    while i < a.columns {
-      let lanes = a.columns &- i
-      T.store(T.load(values + i, lanes: lanes) + T.load(addend + i, lanes: lanes), values + i, lanes: lanes)
-      i &+= T.width
-    }
-    row &+= 1
+  T.forEachVector(rows: a.rows, columns: a.columns) { row, i, lanes in
+    let values = a.values + (row &* a.valuesStride &+ i)
+    T.store(T.load(values, lanes: lanes) + T.load(a.addend + (row &* a.addendStride &+ i), lanes: lanes), values, lanes: lanes)
   }
 }

@@ -4,21 +4,14 @@
 @inlinable @inline(__always)
 public func gruGatesBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let r = T.sigmoid(T.load(gates + j, lanes: lanes))
-      let z = T.sigmoid(T.load(gates + (h &+ j), lanes: lanes))
-      T.store(r, gates + j, lanes: lanes)
-      T.store(z, gates + (h &+ j), lanes: lanes)
-      T.store(r * T.load(a.hidden + (offset &+ j), lanes: lanes), a.recurrentTerm + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let r = T.sigmoid(T.load(gates + j, lanes: lanes))
+    let z = T.sigmoid(T.load(gates + (h &+ j), lanes: lanes))
+    T.store(r, gates + j, lanes: lanes)
+    T.store(z, gates + (h &+ j), lanes: lanes)
+    T.store(r * T.load(a.hidden + (offset &+ j), lanes: lanes), a.recurrentTerm + (offset &+ j), lanes: lanes)
   }
 }
 
@@ -27,21 +20,14 @@ public func gruGatesBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T
 public func gruBeforeForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let z = T.load(gates + (h &+ j), lanes: lanes)
-      let n = T.tanh(T.load(gates + (2 &* h &+ j), lanes: lanes))
-      T.store(n, gates + (2 &* h &+ j), lanes: lanes)
-      let next = z * T.load(a.hidden + (offset &+ j), lanes: lanes) + (one - z) * n
-      T.store(next, a.nextHidden + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let z = T.load(gates + (h &+ j), lanes: lanes)
+    let n = T.tanh(T.load(gates + (2 &* h &+ j), lanes: lanes))
+    T.store(n, gates + (2 &* h &+ j), lanes: lanes)
+    let next = z * T.load(a.hidden + (offset &+ j), lanes: lanes) + (one - z) * n
+    T.store(next, a.nextHidden + (offset &+ j), lanes: lanes)
   }
 }
 
@@ -50,25 +36,18 @@ public func gruBeforeForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArg
 public func gruAfterForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let r = T.sigmoid(T.load(gates + j, lanes: lanes))
-      let z = T.sigmoid(T.load(gates + (h &+ j), lanes: lanes))
-      let q = T.load(UnsafePointer(a.recurrentTerm) + (offset &+ j), lanes: lanes)
-      let n = T.tanh(T.load(gates + (2 &* h &+ j), lanes: lanes) + r * q)
-      T.store(r, gates + j, lanes: lanes)
-      T.store(z, gates + (h &+ j), lanes: lanes)
-      T.store(n, gates + (2 &* h &+ j), lanes: lanes)
-      let next = z * T.load(a.hidden + (offset &+ j), lanes: lanes) + (one - z) * n
-      T.store(next, a.nextHidden + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let r = T.sigmoid(T.load(gates + j, lanes: lanes))
+    let z = T.sigmoid(T.load(gates + (h &+ j), lanes: lanes))
+    let q = T.load(UnsafePointer(a.recurrentTerm) + (offset &+ j), lanes: lanes)
+    let n = T.tanh(T.load(gates + (2 &* h &+ j), lanes: lanes) + r * q)
+    T.store(r, gates + j, lanes: lanes)
+    T.store(z, gates + (h &+ j), lanes: lanes)
+    T.store(n, gates + (2 &* h &+ j), lanes: lanes)
+    let next = z * T.load(a.hidden + (offset &+ j), lanes: lanes) + (one - z) * n
+    T.store(next, a.nextHidden + (offset &+ j), lanes: lanes)
   }
 }
 
@@ -80,24 +59,17 @@ public func gruAfterForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgu
 public func gruBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let gradients = a.gateGradients + row &* a.gateGradientsStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let z = T.load(gates + (h &+ j), lanes: lanes)
-      let n = T.load(gates + (2 &* h &+ j), lanes: lanes)
-      let dh = T.load(a.nextHiddenGradient + (offset &+ j), lanes: lanes)
-      let previous = T.load(a.hidden + (offset &+ j), lanes: lanes)
-      T.store(dh * (previous - n) * (z * (one - z)), gradients + (h &+ j), lanes: lanes)
-      T.store(dh * (one - z) * (one - n * n), gradients + (2 &* h &+ j), lanes: lanes)
-      T.store(dh * z, a.hiddenGradient + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let z = T.load(gates + (h &+ j), lanes: lanes)
+    let n = T.load(gates + (2 &* h &+ j), lanes: lanes)
+    let dh = T.load(a.nextHiddenGradient + (offset &+ j), lanes: lanes)
+    let previous = T.load(a.hidden + (offset &+ j), lanes: lanes)
+    T.store(dh * (previous - n) * (z * (one - z)), gradients + (h &+ j), lanes: lanes)
+    T.store(dh * (one - z) * (one - n * n), gradients + (2 &* h &+ j), lanes: lanes)
+    T.store(dh * z, a.hiddenGradient + (offset &+ j), lanes: lanes)
   }
 }
 
@@ -107,22 +79,15 @@ public func gruBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgument
 public func gruBeforeBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let gradients = a.gateGradients + row &* a.gateGradientsStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let r = T.load(gates + j, lanes: lanes)
-      let dq = T.load(UnsafePointer(a.recurrentTermGradient) + (offset &+ j), lanes: lanes)
-      let dh = T.load(UnsafePointer(a.hiddenGradient) + (offset &+ j), lanes: lanes)
-      T.store(dq * T.load(a.hidden + (offset &+ j), lanes: lanes) * (r * (one - r)), gradients + j, lanes: lanes)
-      T.store(dh + dq * r, a.hiddenGradient + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let r = T.load(gates + j, lanes: lanes)
+    let dq = T.load(UnsafePointer(a.recurrentTermGradient) + (offset &+ j), lanes: lanes)
+    let dh = T.load(UnsafePointer(a.hiddenGradient) + (offset &+ j), lanes: lanes)
+    T.store(dq * T.load(a.hidden + (offset &+ j), lanes: lanes) * (r * (one - r)), gradients + j, lanes: lanes)
+    T.store(dh + dq * r, a.hiddenGradient + (offset &+ j), lanes: lanes)
   }
 }
 
@@ -132,21 +97,14 @@ public func gruBeforeBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateAr
 public func gruAfterBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let gradients = a.gateGradients + row &* a.gateGradientsStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let r = T.load(gates + j, lanes: lanes)
-      let candidate = T.load(UnsafePointer(gradients) + (2 &* h &+ j), lanes: lanes)
-      let q = T.load(UnsafePointer(a.recurrentTerm) + (offset &+ j), lanes: lanes)
-      T.store(candidate * q * (r * (one - r)), gradients + j, lanes: lanes)
-      T.store(candidate * r, a.recurrentTermGradient + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let r = T.load(gates + j, lanes: lanes)
+    let candidate = T.load(UnsafePointer(gradients) + (2 &* h &+ j), lanes: lanes)
+    let q = T.load(UnsafePointer(a.recurrentTerm) + (offset &+ j), lanes: lanes)
+    T.store(candidate * q * (r * (one - r)), gradients + j, lanes: lanes)
+    T.store(candidate * r, a.recurrentTermGradient + (offset &+ j), lanes: lanes)
   }
 }

@@ -62,6 +62,21 @@ extension KernelTarget {
     }
   }
 
+  /// Calls `body` for every vector of every row: row, first column, and how many of its lanes exist (the vector's width or more
+  /// means all).
+  @inlinable @inline(__always)
+  static func forEachVector(rows: Int, columns: Int, _ body: (_ row: Int, _ column: Int, _ lanes: Int) -> Void) {
+    var row = 0
+    while row < rows {
+      var column = 0
+      while column < columns {
+        body(row, column, columns &- column)
+        column &+= width
+      }
+      row &+= 1
+    }
+  }
+
   @inlinable @inline(__always) public static func bits(_ v: Vector) -> Mask { unsafeBitCast(v, to: Mask.self) }
   @inlinable @inline(__always) public static func vector(_ m: Mask) -> Vector { unsafeBitCast(m, to: Vector.self) }
 

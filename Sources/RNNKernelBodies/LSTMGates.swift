@@ -7,27 +7,20 @@
 @inlinable @inline(__always)
 public func lstmForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let i = T.sigmoid(T.load(gates + j, lanes: lanes))
-      let f = T.sigmoid(T.load(gates + (h &+ j), lanes: lanes))
-      let g = T.tanh(T.load(gates + (2 &* h &+ j), lanes: lanes))
-      let o = T.sigmoid(T.load(gates + (3 &* h &+ j), lanes: lanes))
-      let c = f * T.load(a.cell + (offset &+ j), lanes: lanes) + i * g
-      T.store(i, gates + j, lanes: lanes)
-      T.store(f, gates + (h &+ j), lanes: lanes)
-      T.store(g, gates + (2 &* h &+ j), lanes: lanes)
-      T.store(o, gates + (3 &* h &+ j), lanes: lanes)
-      T.store(c, a.nextCell + (offset &+ j), lanes: lanes)
-      T.store(o * T.tanh(c), a.nextHidden + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let i = T.sigmoid(T.load(gates + j, lanes: lanes))
+    let f = T.sigmoid(T.load(gates + (h &+ j), lanes: lanes))
+    let g = T.tanh(T.load(gates + (2 &* h &+ j), lanes: lanes))
+    let o = T.sigmoid(T.load(gates + (3 &* h &+ j), lanes: lanes))
+    let c = f * T.load(a.cell + (offset &+ j), lanes: lanes) + i * g
+    T.store(i, gates + j, lanes: lanes)
+    T.store(f, gates + (h &+ j), lanes: lanes)
+    T.store(g, gates + (2 &* h &+ j), lanes: lanes)
+    T.store(o, gates + (3 &* h &+ j), lanes: lanes)
+    T.store(c, a.nextCell + (offset &+ j), lanes: lanes)
+    T.store(o * T.tanh(c), a.nextHidden + (offset &+ j), lanes: lanes)
   }
 }
 
@@ -39,28 +32,21 @@ public func lstmForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgument
 public func lstmBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
-  var row = 0
-  while row < a.rows {
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
     let gradients = a.gateGradients + row &* a.gateGradientsStride
     let offset = row &* h
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let i = T.load(gates + j, lanes: lanes)
-      let f = T.load(gates + (h &+ j), lanes: lanes)
-      let g = T.load(gates + (2 &* h &+ j), lanes: lanes)
-      let o = T.load(gates + (3 &* h &+ j), lanes: lanes)
-      let dh = T.load(a.nextHiddenGradient + (offset &+ j), lanes: lanes)
-      let t = T.tanh(T.load(a.nextCell + (offset &+ j), lanes: lanes))
-      let dc = T.load(a.cellGradient + (offset &+ j), lanes: lanes) + dh * o * (one - t * t)
-      T.store(dc * g * (i * (one - i)), gradients + j, lanes: lanes)
-      T.store(dc * T.load(a.cell + (offset &+ j), lanes: lanes) * (f * (one - f)), gradients + (h &+ j), lanes: lanes)
-      T.store(dc * i * (one - g * g), gradients + (2 &* h &+ j), lanes: lanes)
-      T.store(dh * t * (o * (one - o)), gradients + (3 &* h &+ j), lanes: lanes)
-      T.store(dc * f, a.cellGradient + (offset &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+    let i = T.load(gates + j, lanes: lanes)
+    let f = T.load(gates + (h &+ j), lanes: lanes)
+    let g = T.load(gates + (2 &* h &+ j), lanes: lanes)
+    let o = T.load(gates + (3 &* h &+ j), lanes: lanes)
+    let dh = T.load(a.nextHiddenGradient + (offset &+ j), lanes: lanes)
+    let t = T.tanh(T.load(a.nextCell + (offset &+ j), lanes: lanes))
+    let dc = T.load(a.cellGradient + (offset &+ j), lanes: lanes) + dh * o * (one - t * t)
+    T.store(dc * g * (i * (one - i)), gradients + j, lanes: lanes)
+    T.store(dc * T.load(a.cell + (offset &+ j), lanes: lanes) * (f * (one - f)), gradients + (h &+ j), lanes: lanes)
+    T.store(dc * i * (one - g * g), gradients + (2 &* h &+ j), lanes: lanes)
+    T.store(dh * t * (o * (one - o)), gradients + (3 &* h &+ j), lanes: lanes)
+    T.store(dc * f, a.cellGradient + (offset &+ j), lanes: lanes)
   }
 }

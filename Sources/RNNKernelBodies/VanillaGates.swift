@@ -2,16 +2,9 @@
 @inlinable @inline(__always)
 public func vanillaForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
-  var row = 0
-  while row < a.rows {
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let x = T.load(a.gates + (row &* a.gatesStride &+ j), lanes: lanes)
-      T.store(T.nonlinearity(x, relu: a.relu), a.nextHidden + (row &* h &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
+    let x = T.load(a.gates + (row &* a.gatesStride &+ j), lanes: lanes)
+    T.store(T.nonlinearity(x, relu: a.relu), a.nextHidden + (row &* h &+ j), lanes: lanes)
   }
 }
 
@@ -20,17 +13,10 @@ public func vanillaForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgum
 public func vanillaBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
-  var row = 0
-  while row < a.rows {
-    var j = 0
-    while j < h {
-      let lanes = h &- j
-      let y = T.load(UnsafePointer(a.nextHidden) + (row &* h &+ j), lanes: lanes)
-      let dh = T.load(a.nextHiddenGradient + (row &* h &+ j), lanes: lanes)
-      let gradient = a.relu ? T.reluGradient(dh, result: y) : dh * (one - y * y)
-      T.store(gradient, a.gateGradients + (row &* a.gateGradientsStride &+ j), lanes: lanes)
-      j &+= T.width
-    }
-    row &+= 1
+  T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
+    let y = T.load(UnsafePointer(a.nextHidden) + (row &* h &+ j), lanes: lanes)
+    let dh = T.load(a.nextHiddenGradient + (row &* h &+ j), lanes: lanes)
+    let gradient = a.relu ? T.reluGradient(dh, result: y) : dh * (one - y * y)
+    T.store(gradient, a.gateGradients + (row &* a.gateGradientsStride &+ j), lanes: lanes)
   }
 }

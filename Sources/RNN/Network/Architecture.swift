@@ -272,8 +272,8 @@ public struct Architecture: Equatable, Sendable {
       }
       return size
     }
-    func probability(_ p: Double) throws(RNNError) {
-      guard p >= 0, p < 1 else { throw RNNError(.invalidArgument, "node '\(name)': dropout is \(p), expected [0, 1)") }
+    func checkProbability(_ p: Double, _ what: String) throws(RNNError) {
+      guard p >= 0, p < 1 else { throw RNNError(.invalidArgument, "node '\(name)': \(what) is \(p), expected [0, 1)") }
     }
     func features() throws(RNNError) -> Node {
       guard let first, !readsTokens else {
@@ -308,7 +308,7 @@ public struct Architecture: Equatable, Sendable {
       guard configuration.layerCount <= 1_000 else {
         throw RNNError(.unsupported, "node '\(name)' has \(configuration.layerCount) layers, expected at most 1000")
       }
-      try probability(configuration.dropout)
+      try checkProbability(configuration.dropout, "dropout")
       return (try checkedProduct(hidden, configuration.directionCount, of: "node '\(name)'"), false)
     case .linear(let size, _):
       return (try positive(size, "the output size"), try features().isSingleStep)
@@ -320,7 +320,7 @@ public struct Architecture: Equatable, Sendable {
       return (source.outputSize, true)
     case .dropout(let p):
       let source = try features()
-      try probability(p)
+      try checkProbability(p, "probability")
       return (source.outputSize, source.isSingleStep)
     case .sum:
       let source = try features()

@@ -26,6 +26,24 @@ public final class NetworkStream {
     case .float32: core = .float32(try StreamCore(network, batchSize: batchSize))
     case .float64: core = .float64(try StreamCore(network, batchSize: batchSize))
     }
+    try warmUp()
+  }
+
+  /// Walks every real-time path once, with no steps: the Swift runtime looks up some types at their first use, which takes a
+  /// lock and memory.
+  private func warmUp() throws(RNNError) {
+    let noTokens = UnsafeBufferPointer<Int64>(start: nil, count: 0)
+    switch core {
+    case .float32(let core):
+      try process(stepCount: 0, features: .init(start: nil, count: 0), tokens: noTokens, output: core.output.buffer)
+      core.output.baseAddress.update(repeating: 0, count: core.output.count)
+    case .float64(let core):
+      try process(stepCount: 0, features: .init(start: nil, count: 0), tokens: noTokens, output: core.output.buffer)
+      core.output.baseAddress.update(repeating: 0, count: core.output.count)
+    }
+    var state = try network.makeState(batchSize: batchSize)
+    try readState(into: &state)
+    try writeState(state)
   }
 
   private func core<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> StreamCore<Scalar> {

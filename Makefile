@@ -1,0 +1,50 @@
+# The usual commands. CMakeLists.txt does the work; this file names it.
+
+PREFIX ?= /usr/local
+BUILD := build
+PYTHON := $(BUILD)/venv/bin/python
+
+.PHONY: build test swift-test c-test python-test valgrind install dependencies clean help
+
+build: ## build/librnn.so: optimised, needs no Swift where it runs
+	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
+	cmake -S . -B $(BUILD)
+	cmake --build $(BUILD) --target library
+
+test: ## everything: installs what the tests need (apt, pip), then Swift, C and Python tests
+	@$(MAKE) --no-print-directory dependencies
+	@$(MAKE) --no-print-directory swift-test
+	@$(MAKE) --no-print-directory c-test
+	@$(MAKE) --no-print-directory python-test
+
+dependencies: ## what tests need and is missing: apt packages, and Python packages in build/venv
+	@echo "== dependencies"
+	scripts/install-dependencies
+
+swift-test: ## the Swift tests, in a debug build
+	@echo "== Swift tests"
+	swift test --disable-swift-testing
+
+c-test: ## the C programs of bindings/c, alone and under valgrind; the header; an installed tree
+	@echo "== C tests"
+	cmake -S . -B $(BUILD) -DBUILD_TESTING=ON
+	cmake --build $(BUILD)
+	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error
+
+python-test: build ## the Python tests, and the header-driven tests of every C function
+	@echo "== Python tests"
+	LIBRNN_LIBRARY=$(CURDIR)/$(BUILD)/librnn.so PYTHONPATH=bindings/python/src $(PYTHON) -m pytest
+
+valgrind: ## only the C programs under valgrind
+	cmake -S . -B $(BUILD) -DBUILD_TESTING=ON
+	cmake --build $(BUILD)
+	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --label-regex valgrind
+
+install: build ## header, library, pkg-config file and CMake package below PREFIX (default /usr/local)
+	cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean: ## removes everything that was built
+	rm -rf $(BUILD) .build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,1019 @@
+"""Calls one function of rnn.h with every kind of bad argument: python bad_arguments.py FUNCTION.
+
+test_bad_arguments.py runs this once for each function, in a process of its own, so that a crash has a name: every case is
+printed before its call. How to call a function is derived from rnn.h: from the type and name of each parameter. A parameter
+that the recipes below do not know is an error, so that a new function cannot be forgotten.
+
+Each case is one call in a fresh world of live objects, with one argument made bad. What is checked:
+
+- the valid call succeeds, and the bad one fails, with a message that names the argument;
+- a failing call leaves outputs, inputs and objects as they were, but for out handles, which become NULL;
+- no byte outside the caller's arrays is written (guard bytes before each) or touched (an unmapped page behind each).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+import os
+import re
+import resource
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
+
+import header
+from header import HEADER, Function, Parameter
+
+SIZE_MAX = 2**64 - 1
+PAGE = mmap.PAGESIZE
+GUARD = 64
+CANARY = 0x5A
+OK = 0
+ERRORS = {name: value for name, value in HEADER.constants.items() if name.startswith("RNN_ERROR_")}
+STATUS_NAMES = {value: name for name, value in ERRORS.items()}
+
+# Sizes of the examples: time, rows, features, hidden, outputs.
+T, N, I, H, O = 3, 2, 3, 4, 2
+VOCABULARY = 5
+
+_libc = ctypes.CDLL(None, use_errno=True)
+library = header.load(os.environ.get("LIBRNN_LIBRARY") or str(header.ROOT / "build" / "librnn.so"))
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+class Memory:
+    """`size` bytes that end where an inaccessible page begins, with guard bytes before them. ctypes passes its address."""
+
+    def __init__(self, size: int, contents: bytes = b""):
+        span = -(-(size + GUARD) // PAGE) * PAGE
+        self._map = mmap.mmap(-1, span + PAGE)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        if _libc.mprotect(ctypes.c_void_p(base + span), ctypes.c_size_t(PAGE), 0) != 0:
+            raise OSError(ctypes.get_errno(), "mprotect")
+        self.size = size
+        self._as_parameter_ = self.address = base + span - size
+        ctypes.memset(self.address - GUARD, CANARY, size + GUARD)
+        self.write(contents)
+
+    def write(self, contents: bytes) -> None:
+        assert len(contents) <= self.size
+        ctypes.memmove(self.address, contents, len(contents))
+
+    def snapshot(self) -> bytes:
+        return ctypes.string_at(self.address - GUARD, self.size + GUARD)
+
+    def guard(self) -> bytes:
+        return ctypes.string_at(self.address - GUARD, GUARD)
+
+    def read(self) -> bytes:
+        return ctypes.string_at(self.address, self.size)
+
+
+def text_memory(text: bytes) -> Memory:
+    return Memory(len(text) + 1, text + b"\0")
+
+
+def pointer_memory(*targets: Memory) -> Memory:
+    return Memory(8 * len(targets), b"".join(target.address.to_bytes(8, "little") for target in targets))
+
+
+def pattern(ctype, count: int, seed: int = 1) -> bytes:
+    """Numbers in [-1, 1), the same each time."""
+    values = []
+    for _ in range(count):
+        seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
+        values.append((seed >> 11) / 2**52 - 1)
+    return bytes((ctype * count)(*values))
+
+
+def struct_memory(name: str, **fields) -> Memory:
+    memory = Memory(ctypes.sizeof(HEADER.structs[name]))
+    memory.write(bytes(memory.size))
+    view = HEADER.structs[name].from_address(memory.address)
+    view.struct_size = memory.size
+    for field, value in fields.items():
+        setattr(view, field, value)
+    return memory
+
+
+# -------------------------------------------------------------------------------------------------------- live objects
+
+
+def must(status: int, what: str) -> None:
+    if status != OK:
+        raise SystemExit(f"setting up failed: {what}: {library.rnn_last_error_message().decode()}")
+
+
+class World:
+    """The live objects of one case: a network that reads features and tokens, and what is made from it."""
+
+    def __init__(self, double: bool, hidden_size: int = H):
+        self.double = double
+        self.hidden_size = hidden_size
+        self.suffix = "_f64" if double else ""
+        self.ctype = ctypes.c_double if double else ctypes.c_float
+        self.objects: Dict[str, int] = {}
+
+    def call(self, name: str, *arguments):
+        must(getattr(library, name)(*arguments), name)
+
+    def handle(self, kind: str) -> int:
+        """The live object of a kind ("rnn_state"), made when it is first asked for."""
+        if kind not in self.objects:
+            self.objects[kind] = getattr(self, "make_" + kind)()
+        return self.objects[kind]
+
+    def new(self, kind: str) -> int:
+        return getattr(self, "make_" + kind)()
+
+    def make(self, name: str, *arguments) -> int:
+        """Calls a function whose last argument receives a handle."""
+        out = Memory(8)
+        self.call(name, *arguments, out)
+        return int.from_bytes(out.read(), "little")
+
+    def make_rnn_builder(self) -> int:
+        """t -> embedding e; x; s = x + e: buildable, and with a node of each kind to read from."""
+        builder = self.make("rnn_builder_create", struct_memory("rnn_builder_options", dtype=1 if self.double else 0))
+        t, e, x, s = (text_memory(name) for name in (b"t", b"e", b"x", b"s"))
+        self.call("rnn_builder_add_token_input", builder, t)
+        self.call("rnn_builder_add_embedding", builder, e, t, VOCABULARY, I)
+        self.call("rnn_builder_add_input", builder, x, I)
+        self.call("rnn_builder_add_sum", builder, s, pointer_memory(x, e), 2)
+        return builder
+
+    def make_rnn_network(self) -> int:
+        builder = self.make_rnn_builder()
+        lstm, out = text_memory(b"lstm"), text_memory(b"out")
+        self.call("rnn_builder_add_recurrent", builder, lstm, None,
+                  struct_memory("rnn_recurrent_options", hidden_size=self.hidden_size, cell=HEADER.constants["RNN_CELL_LSTM"]))
+        self.call("rnn_builder_add_linear", builder, out, None, O, 1)
+        network = self.make("rnn_builder_build", builder, None)
+        library.rnn_builder_destroy(builder)
+        key, value = text_memory(b"key"), text_memory(b"some value")
+        self.call("rnn_network_metadata_set", network, key, value)
+        return network
+
+    def make_rnn_state(self) -> int:
+        state = self.make("rnn_state_create", self.handle("rnn_network"), struct_memory("rnn_state_options", batch_size=N))
+        count = 2 * N * self.hidden_size
+        values = Memory(ctypes.sizeof(self.ctype) * count, pattern(self.ctype, count, 9))
+        self.call("rnn_state_write" + self.suffix, state, None, values, count)
+        return state
+
+    def make_rnn_stream(self) -> int:
+        return self.make("rnn_stream_create", self.handle("rnn_network"), struct_memory("rnn_stream_options", batch_size=N))
+
+    def make_rnn_tape(self) -> int:
+        size = ctypes.sizeof(self.ctype)
+        x, y = Memory(size * T * N * I, pattern(self.ctype, T * N * I)), Memory(size * T * N * O)
+        tokens = Memory(8 * T * N, bytes(8 * T * N))
+        return self.make("rnn_network_forward_train" + self.suffix, self.handle("rnn_network"), T, N, x, T * N * I,
+                         tokens, T * N, None, 0, None, y, T * N * O, None)
+
+    def parameter_elements(self) -> int:
+        info = struct_memory("rnn_network_info")
+        self.call("rnn_network_describe", self.handle("rnn_network"), info)
+        return HEADER.structs["rnn_network_info"].from_address(info.address).parameter_elements
+
+    def fingerprint(self) -> Dict[str, bytes]:
+        """What can be seen of each live object."""
+        return {kind: getattr(self, "see_" + kind)(handle) for kind, handle in self.objects.items()}
+
+    def _text(self, name: str, *arguments) -> bytes:
+        buffer = Memory(4096)
+        if getattr(library, name)(*arguments, buffer, 4096, None) != OK:
+            return b"error: " + library.rnn_last_error_message()
+        return buffer.read().split(b"\0")[0]
+
+    def see_rnn_builder(self, builder: int) -> bytes:
+        out = Memory(8)
+        if library.rnn_builder_build(builder, None, out) != OK:
+            return b"error: " + library.rnn_last_error_message()
+        network = int.from_bytes(out.read(), "little")
+        seen = self.see_rnn_network(network)
+        library.rnn_network_destroy(network)
+        return seen
+
+    def see_rnn_network(self, network: int) -> bytes:
+        info = struct_memory("rnn_network_info")
+        if library.rnn_network_describe(network, info) != OK:
+            return b"error: " + library.rnn_last_error_message()
+        count = HEADER.structs["rnn_network_info"].from_address(info.address).parameter_elements
+        weights = Memory(ctypes.sizeof(self.ctype) * count)
+        if count:
+            self.call("rnn_network_parameter_get" + self.suffix, network, None, weights, count)
+        keys = [self._text("rnn_network_metadata_key", network, i) for i in range(2)]
+        return b"\n".join([self._text("rnn_network_architecture", network), weights.read(), *keys,
+                           self._text("rnn_network_metadata_get", network, text_memory(b"key"))])
+
+    def see_rnn_state(self, state: int) -> bytes:
+        values = Memory(ctypes.sizeof(self.ctype) * 2 * N * H)
+        if getattr(library, "rnn_state_read" + self.suffix)(state, None, values, 2 * N * H) != OK:
+            return b"error: " + library.rnn_last_error_message()
+        return values.read()
+
+    def see_rnn_stream(self, stream: int) -> bytes:
+        state = self.make_rnn_state()
+        status = library.rnn_stream_state_get(stream, state)
+        seen = self.see_rnn_state(state) if status == OK else b"error: " + library.rnn_last_error_message()
+        library.rnn_state_destroy(state)
+        return seen
+
+    def see_rnn_tape(self, tape: int) -> bytes:
+        return b"a tape cannot be looked into"
+
+    def destroy(self) -> None:
+        for kind, handle in self.objects.items():
+            getattr(library, kind + "_destroy")(handle)
+
+
+def model_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.safetensors")
+        world = World(double=False)
+        world.call("rnn_network_save", world.handle("rnn_network"), text_memory(path.encode()), None)
+        world.destroy()
+        with open(path, "rb") as file:
+            return file.read()
+
+
+# ------------------------------------------------------------------------------------------------------------ arguments
+
+
+@dataclass
+class Argument:
+    """A valid argument, and the memory behind it."""
+
+    value: Union[int, float, None]
+    memory: Optional[Memory] = None
+    writable: bool = False
+    #: what a successful call may write of it; None: all
+    needed: Optional[int] = None
+    #: further memory that the argument leads to
+    inner: Sequence[Memory] = ()
+    inner_writable: bool = False
+
+
+FAIL = tuple(ERRORS.values())
+ANY = (OK,) + FAIL
+INVALID = (ERRORS["RNN_ERROR_INVALID_ARGUMENT"],)
+MISSING = INVALID + (ERRORS["RNN_ERROR_BUFFER_TOO_SMALL"],)
+BAD_HANDLE = (ERRORS["RNN_ERROR_INVALID_HANDLE"],)
+SHORT = (ERRORS["RNN_ERROR_BUFFER_TOO_SMALL"],)
+SHAPE = (ERRORS["RNN_ERROR_SHAPE"],)
+DTYPE = (ERRORS["RNN_ERROR_DTYPE"],)
+UNSUPPORTED = (ERRORS["RNN_ERROR_UNSUPPORTED"],)
+NOT_FOUND = (ERRORS["RNN_ERROR_NOT_FOUND"],)
+SUCCEED = (OK,)
+
+
+@dataclass
+class Case:
+    """One way to make one argument bad."""
+
+    label: str
+    change: Callable[["Call"], None]
+    expected: Sequence[int]
+    #: the message of a failure contains one of these
+    words: Sequence[str] = ()
+
+
+class Call:
+    """A function with valid arguments, in a fresh world."""
+
+    def __init__(self, function: Function):
+        self.function = function
+        self.world = World(double=function.name.endswith("_f64"))
+        self.folder = tempfile.mkdtemp(prefix="librnn-")
+        self.arguments: Dict[str, Argument] = {}
+        for parameter in function.parameters:
+            self.arguments[parameter.name] = recipe(self, parameter)
+
+    def set(self, name: str, value) -> None:
+        self.arguments[name].value = value
+
+    def memories(self) -> List[Memory]:
+        found = []
+        for argument in self.arguments.values():
+            found += [argument.memory] if argument.memory else []
+            found += argument.inner
+        return found
+
+    def invoke(self):
+        return getattr(library, self.function.name)(*(argument.value for argument in self.arguments.values()))
+
+    def close(self) -> None:
+        self.world.destroy()
+        for name in os.listdir(self.folder):
+            os.remove(os.path.join(self.folder, name))
+        os.rmdir(self.folder)
+
+
+def unknown(function: Function, parameter: Parameter) -> Exception:
+    return SystemExit(
+        f"no recipe for {parameter.type} {parameter.name} of {function.name}: teach Tests/C/bad_arguments.py what a valid "
+        "argument is")
+
+
+CELL_FUNCTION = re.compile(r"rnn_(vanilla|gru|lstm)_(forward|backward)(_f64)?$")
+BUILDER_FUNCTION = re.compile(r"rnn_builder_add_")
+GATES = {"vanilla": 1, "gru": 3, "lstm": 4}
+
+
+def elements(call: Call, name: str) -> Optional[int]:
+    """How many elements an array needs."""
+    function = call.function.name
+    cell = CELL_FUNCTION.match(function)
+    if cell:
+        gates = GATES[cell[1]]
+        name = name.replace("out_weight", "weight").replace("out_bias", "bias").replace("_gradient", "")
+        return {
+            "input": N * I, "out_input": N * I,
+            "weight_ih": gates * H * I, "weight_hh": gates * H * H,
+            "bias": gates * H, "bias_ih": gates * H, "bias_hh": gates * H,
+            "trace": N * 4 * H, "out_trace": N * 4 * H,
+            "hidden_state": N * H, "cell_state": N * H, "out_hidden_state": N * H, "out_cell_state": N * H,
+            "next_hidden_state": N * H, "next_cell_state": N * H,
+        }.get(name)
+    if name in ("values", "out_values"):
+        if "_parameter_" in function:
+            return 4 * H * H
+        if "_state_" in function:
+            return N * H
+    if name == "out_gradients":
+        return call.world.parameter_elements()
+    return {
+        "input": T * N * I, "out_input_gradient": T * N * I, "tokens": T * N, "lengths": N,
+        "output": T * N * O, "output_gradient": T * N * O,
+    }.get(name)
+
+
+READS_TOKENS = ("rnn_builder_add_embedding", "rnn_builder_add_one_hot")
+
+
+#: Valid texts. A name is either new (builder) or that of a parameter or state.
+def text(call: Call, name: str) -> Optional[bytes]:
+    function = call.function.name
+    if name == "path":
+        path = os.path.join(call.folder, "model.safetensors").encode()
+        if function == "rnn_network_load":
+            with open(path, "wb") as file:
+                file.write(MODEL)
+        return path
+    if name == "input":
+        return b"t" if function in READS_TOKENS else b"s"
+    if name == "name":
+        if BUILDER_FUNCTION.match(function):
+            return b"new"
+        if "_parameter_" in function:
+            return b"lstm.weight_hh_l0"
+        if "_state_" in function:
+            return b"lstm.h"
+        if function == "rnn_blas_set":
+            return b"none"
+    return {"key": b"key", "value": b"a value"}.get(name)
+
+
+NUMBERS = {
+    "N": N, "I": I, "H": H, "T": T, "index": 0, "size": I, "vocabulary_size": VOCABULARY, "embedding_size": I,
+    "output_size": O, "nonlinearity": 0, "variant": 0, "bias": 1, "probability": 0.25, "capacity": 2048,
+    "byte_count": None, "status": -1,
+}
+
+#: Pointers that rnn.h allows to be NULL.
+CELL_OPTIONAL = {"hidden_state", "cell_state", "bias_ih", "bias_hh", "out_trace"}
+OPTIONAL = {
+    "lengths", "state", "out_input_gradient", "out_gradients", "final_state_gradient", "initial_state_gradient", "options",
+    "out_length",
+}
+
+
+def optional(function: Function, name: str) -> bool:
+    cell = CELL_FUNCTION.match(function.name)
+    if cell:
+        if cell[1] == "lstm" and name in ("next_hidden_state_gradient", "next_cell_state_gradient"):
+            return True
+        return name in CELL_OPTIONAL or (name.startswith("out_") and name.endswith("_gradient"))
+    if name == "options":
+        return function.name != "rnn_builder_add_recurrent"
+    if name == "state":
+        return "_network_" in function.name
+    if name == "input":
+        return function.name.startswith("rnn_builder_")
+    if name in ("name", "value"):
+        return function.name != "rnn_blas_set"
+    return name in OPTIONAL
+
+
+def count_of(function: Function, position: int) -> Optional[Parameter]:
+    """The parameter that says how long the array at this position is."""
+    following = function.parameters[position + 1:position + 2]
+    return following[0] if following and following[0].name.endswith("_count") and following[0].type == "size_t" else None
+
+
+def array_before(function: Function, parameter: Parameter) -> Optional[Parameter]:
+    position = function.parameters.index(parameter)
+    if position and count_of(function, position - 1) is parameter and function.parameters[position - 1].is_pointer:
+        return function.parameters[position - 1]
+    return None
+
+
+ARRAY_TYPES = {"float": ctypes.c_float, "double": ctypes.c_double, "int64_t": ctypes.c_int64}
+
+
+def recipe(call: Call, parameter: Parameter) -> Argument:
+    """A valid argument for a parameter."""
+    function, name, kind = call.function, parameter.name, parameter.type
+    if kind == "const char *":
+        value = text(call, name)
+        if value is None:
+            raise unknown(function, parameter)
+        memory = text_memory(value)
+        return Argument(memory.address, memory)
+    if kind == "const char *const *" and name == "inputs":
+        names = [text_memory(b"x"), text_memory(b"e")]
+        memory = pointer_memory(*names)
+        return Argument(memory.address, memory, inner=names)
+    if kind == "const uint8_t *" and name == "bytes":
+        memory = Memory(len(MODEL), MODEL)
+        return Argument(memory.address, memory)
+    if kind == "char *" and name == "buffer":
+        memory = Memory(NUMBERS["capacity"])
+        return Argument(memory.address, memory, writable=True)
+    if parameter.is_pointer and parameter.target in ARRAY_TYPES:
+        count = elements(call, name)
+        if count is None:
+            raise unknown(function, parameter)
+        ctype = ARRAY_TYPES[parameter.target]
+        if ctype is ctypes.c_int64:
+            values = [i % VOCABULARY for i in range(count)] if name == "tokens" else [T - i % T for i in range(count)]
+            contents = bytes((ctype * count)(*values))
+        else:
+            contents = pattern(ctype, count, len(name)) if parameter.is_const else b""
+        memory = Memory(count * ctypes.sizeof(ctype), contents)
+        return Argument(memory.address, memory, writable=not parameter.is_const)
+    if kind == "size_t *" or kind in ("float **", "double **", "int64_t **"):
+        memory = Memory(8)
+        return Argument(memory.address, memory, writable=True)
+    if parameter.is_pointer and parameter.target in HEADER.handles:
+        return Argument(call.world.handle(parameter.target))
+    if kind.endswith("**") and kind[:-3] in HEADER.handles:
+        memory = Memory(8)
+        return Argument(memory.address, memory, writable=True)
+    if parameter.is_pointer and parameter.target in HEADER.structs:
+        return struct_recipe(call, parameter)
+    array = array_before(function, parameter)
+    if array is not None:
+        behind = call.arguments[array.name].memory
+        if array.target in ARRAY_TYPES:
+            return Argument(behind.size // ctypes.sizeof(ARRAY_TYPES[array.target]))
+        return Argument(behind.size // (8 if array.name == "inputs" else 1))
+    if kind in header.SCALARS and NUMBERS.get(name) is not None:
+        return Argument(NUMBERS[name])
+    raise unknown(function, parameter)
+
+
+def struct_recipe(call: Call, parameter: Parameter) -> Argument:
+    struct = HEADER.structs[parameter.target]
+    memory = struct_memory(parameter.target)
+    view = struct.from_address(memory.address)
+    inner: List[Memory] = []
+    if not parameter.is_const:
+        memory.write(bytes([CANARY]) * memory.size)
+    else:
+        if parameter.target == "rnn_recurrent_options":
+            view.hidden_size, view.cell = H, HEADER.constants["RNN_CELL_LSTM"]
+        if parameter.target == "rnn_backward_options":
+            inner = [Memory(8 * T)]  # [layer_directions, T]
+            view.hidden_flow, view.hidden_flow_count = inner[0].address, T
+    view.struct_size = memory.size
+    return Argument(memory.address, memory, writable=not parameter.is_const, inner=inner, inner_writable=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------- cases
+
+
+def setting(name: str, value) -> Callable[[Call], None]:
+    return lambda call: call.set(name, value)
+
+
+def cases(function: Function) -> Iterator[Case]:
+    yield Case("valid", lambda call: None, SUCCEED)
+    for position, parameter in enumerate(function.parameters):
+        name, kind = parameter.name, parameter.type
+        words = [name, re.sub(r"^out_", "", name)]
+        if kind == "const char *":
+            yield from text_cases(function, name, words)
+        elif kind == "const char *const *":
+            yield from text_list_cases(name, words)
+        elif parameter.is_pointer and parameter.target in HEADER.handles:
+            yield from handle_cases(function, parameter, words)
+        elif parameter.is_pointer and parameter.target in HEADER.structs:
+            yield from struct_cases(function, parameter, words)
+        elif parameter.is_pointer:
+            yield from pointer_cases(function, position, words)
+        elif array_before(function, parameter):
+            yield from count_cases(function, parameter, words)
+        else:
+            yield from number_cases(function, parameter, words)
+
+
+def text_cases(function: Function, name: str, words: List[str]) -> Iterator[Case]:
+    def put(value: bytes):
+        def change(call):
+            memory = text_memory(value)
+            call.arguments[name].value, call.arguments[name].memory = memory.address, memory
+        return change
+
+    adding = bool(BUILDER_FUNCTION.match(function.name))
+    if not optional(function, name):
+        yield Case(f"{name} = NULL", setting(name, None), INVALID, words)
+    elif name == "name" and not adding:
+        yield Case(f"{name} = NULL, for all", setting(name, None), ANY, ["values", "count"])
+    elif name == "input":
+        yield Case(f"{name} = NULL, the node before", setting(name, None), ANY, words + ["node"])
+    else:
+        yield Case(f"{name} = NULL", setting(name, None), SUCCEED, words)
+
+    bad: Dict[str, bytes] = {
+        "empty": b"", "not UTF-8": b"\xff\xfe", "percent": b"%s%n%s%n", "100000 characters": b"a" * 100000,
+        "a line break": b"a\nb", "quotes": b'"\\',
+    }
+    expected: Sequence[int] = FAIL
+    if name == "name" and adding:
+        bad.update({"129 characters": b"a" * 129, "a space": b"a b", "a name in use": b"x"})
+        expected = INVALID
+        yield Case("name = 128 characters", put(b"a" * 128), SUCCEED)
+    elif name == "input":
+        bad.update({"an unknown node": b"no_such_node"})
+        yield Case("input = a node of the wrong kind", put(b"x" if function.name in READS_TOKENS else b"t"),
+                   SHAPE, words + ["node", "\"t\"", "\"x\""])
+    elif name == "path":
+        if function.name == "rnn_network_save":
+            bad = {key: bad[key] for key in ("empty", "100000 characters")}
+        bad.update({"a folder": b"/tmp", "in a folder that is not there": b"/no/such/folder/model"})
+        words = words + ["/", "a" * 20]
+    elif name == "key":
+        if function.name == "rnn_network_metadata_set":
+            bad = {key: bad[key] for key in ("empty", "not UTF-8", "100000 characters")}
+            bad.update({"257 characters": b"a" * 257, "reserved": b"librnn.key"})
+        else:
+            bad["unknown"] = b"no such key"
+            words = words + ["metadata"]
+    elif name == "value":
+        bad = {"not UTF-8": b"\xff\xfe", "a cut sequence": b"abc\xe2\x82", "a surrogate": b"\xed\xa0\x80",
+               "an overlong 0": b"\xc0\x80", "above 16 MiB": b"a" * (16 * 2**20 + 1)}
+        words = words + ["metadata"]
+        yield Case("value = empty", put(b""), SUCCEED)
+    elif name == "name" and function.name == "rnn_blas_set":
+        bad["unknown"] = b"mkl"
+        expected = INVALID
+    else:
+        bad["unknown"] = b"no.such.thing"
+        expected = NOT_FOUND + INVALID
+        words = words + ["parameter", "state"]
+    for label, value in bad.items():
+        yield Case(f"{name} = {label}", put(value), expected, words + [value.decode(errors="replace")[:20] or name])
+
+
+def text_list_cases(name: str, words: List[str]) -> Iterator[Case]:
+    def put(value: Optional[bytes]):
+        def change(call):
+            argument = call.arguments[name]
+            memory = text_memory(value) if value is not None else None
+            argument.inner = [*argument.inner, *([memory] if memory else [])]
+            argument.memory.write(bytes(ctypes.c_void_p(memory.address if memory else None)))
+        return change
+
+    yield Case(f"{name} = NULL", setting(name, None), INVALID, words)
+    yield Case(f"{name} misaligned", lambda call: call.set(name, call.arguments[name].value - 1), INVALID, words)
+    yield Case(f"{name}[0] = NULL", put(None), ANY, words)
+    yield Case(f"{name}[0] = unknown", put(b"nobody"), NOT_FOUND, words + ["nobody"])
+    yield Case(f"{name}[0] = a token input", put(b"t"), SHAPE, words + ["\"t\""])
+    yield Case(f"{name}[0] = not UTF-8", put(b"\xff"), FAIL, words)
+
+
+def handle_cases(function: Function, parameter: Parameter, words: List[str]) -> Iterator[Case]:
+    name, kind = parameter.name, parameter.target
+    words = words + [kind.replace("rnn_", ""), "handle"]
+    returns_status = function.result == "rnn_status"
+    bad_handle = BAD_HANDLE if returns_status else SUCCEED
+    yield Case(f"{name} = NULL", setting(name, None),
+               SUCCEED if optional(function, name) or not returns_status else BAD_HANDLE, words)
+
+    for other in HEADER.handles:
+        if other != kind:
+            yield Case(f"{name} = a live {other}", lambda call, other=other: call.set(name, call.world.handle(other)),
+                       bad_handle, words)
+
+    def destroyed(call):
+        handle = call.world.new(kind)
+        getattr(library, kind + "_destroy")(handle)
+        call.set(name, handle)
+    yield Case(f"{name} = destroyed", destroyed, bad_handle, words)
+
+    def address(call):
+        memory = Memory(4096)
+        call.arguments[name].inner = [memory]
+        call.set(name, memory.address)
+    yield Case(f"{name} = an address", address, bad_handle, words)
+    for value in (1, 2**31, 2**32 - 1, 2**32, 2**63, 0xDEADBEEFDEADBEEF, SIZE_MAX):
+        yield Case(f"{name} = {value:#x}", setting(name, value), bad_handle, words)
+    for bit in range(64):
+        # Another live object of this kind may answer to it: anything but a crash is right.
+        yield Case(f"{name} with bit {bit} flipped",
+                   lambda call, bit=bit: call.set(name, call.arguments[name].value ^ (1 << bit)),
+                   ANY if returns_status else SUCCEED, words)
+
+    twin = function.name + "_f64" if not function.name.endswith("_f64") else function.name[:-4]
+    if twin in HEADER.functions and parameter is function.parameters[0]:
+        def other_dtype(call):
+            call.other = World(not call.world.double)
+            call.set(name, call.other.handle(kind))
+        # Where the call has other objects too, these are then of another network.
+        several = sum(other.target in HEADER.handles for other in function.parameters if other.is_pointer) > 1
+        yield Case(f"{name} of the other dtype", other_dtype, DTYPE + SHAPE if several else DTYPE, words + ["float32", "float64", "dtype"])
+    if kind in ("rnn_state", "rnn_tape") and parameter is not function.parameters[0]:
+        def of_another_network(call):
+            call.other = World(call.world.double, hidden_size=H + 1)
+            call.set(name, call.other.handle(kind))
+        yield Case(f"{name} of another network", of_another_network, SHAPE, words)
+    if kind == "rnn_state" and parameter is not function.parameters[0]:
+        def of_another_batch_size(call):
+            call.extra = call.world.make(
+                "rnn_state_create", call.world.handle("rnn_network"),
+                struct_memory("rnn_state_options", batch_size=N + 1))
+            call.set(name, call.extra)
+        yield Case(f"{name} of another batch size", of_another_batch_size, SHAPE, words + ["batch"])
+
+
+def pointer_cases(function: Function, position: int, words: List[str]) -> Iterator[Case]:
+    """Arrays and places for results."""
+    parameter = function.parameters[position]
+    name, target = parameter.name, parameter.target
+    count = count_of(function, position)
+    is_text = parameter.type == "char *"
+
+    def without(call):
+        call.set(name, None)
+        if count:
+            call.set(count.name, 0)
+        if is_text:
+            call.set("capacity", 0)
+    if is_text:
+        yield Case(f"{name} = NULL, to ask for the length", without, SUCCEED)
+        yield Case(f"{name} = NULL with a capacity", setting(name, None), ANY, words)
+        for capacity in (0, 1, 2):
+            yield Case(f"{name} of {capacity} bytes", setting("capacity", capacity), SHORT, words + ["capacity"])
+        yield Case("capacity = SIZE_MAX", setting("capacity", SIZE_MAX), ANY, words + ["capacity"])
+        return
+    if optional(function, name):
+        yield Case(f"{name} = NULL", without, SUCCEED, words)
+        if count:
+            yield Case(f"{name} = NULL with a count", setting(name, None), ANY, words)
+    else:
+        yield Case(f"{name} = NULL", setting(name, None), MISSING, words)
+        if count:
+            yield Case(f"{name} = NULL, with count 0", without, MISSING + SHAPE, words)
+
+    if target != "uint8_t":
+        yield Case(f"{name} misaligned", lambda call: call.set(name, call.arguments[name].value - 1), INVALID,
+                   words + ["align"])
+
+    if not parameter.is_const and target in ARRAY_TYPES:
+        size = ctypes.sizeof(ARRAY_TYPES[target])
+        for other in function.parameters:
+            if other is parameter or not other.is_pointer or other.target not in ARRAY_TYPES:
+                continue
+            for shift in (0, 1):
+                def overlap(call, other=other, shift=shift):
+                    # Both in one piece of memory that is long enough for either.
+                    first, second = call.arguments[name], call.arguments[other.name]
+                    longer = Memory((first.memory.size + second.memory.size + size + 63) // 64 * 64)
+                    longer.write(second.memory.read())
+                    second.memory = first.memory = longer
+                    second.value, first.value = longer.address, longer.address + shift * size
+                yield Case(f"{name} overlaps {other.name}, {shift} elements in", overlap, INVALID,
+                           words + [other.name, "overlap"])
+
+    if name == "tokens":
+        for value in (-1, VOCABULARY, 2**31, 2**63 - 1, -(2**63)):
+            yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["token"])
+    if name == "lengths":
+        for value in (-1, T + 1, 2**63 - 1, -(2**63)):
+            yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["length"])
+        yield Case(f"{name}[1] = 0", replacing(name, 1, ctypes.c_int64(0)), SUCCEED)
+    if target in ("float", "double") and parameter.is_const:
+        nan = ARRAY_TYPES[target](math.nan)
+        yield Case(f"{name} with a NaN", replacing(name, 0, nan), SUCCEED)
+
+
+def replacing(name: str, index: int, value) -> Callable[[Call], None]:
+    """Overwrites one element of an array."""
+    def change(call):
+        ctypes.memmove(call.arguments[name].memory.address + index * ctypes.sizeof(value), bytes(value), ctypes.sizeof(value))
+    return change
+
+
+def count_cases(function: Function, parameter: Parameter, words: List[str]) -> Iterator[Case]:
+    name = parameter.name
+    array = array_before(function, parameter)
+    words = words + [array.name, re.sub(r"^out_", "", array.name), "count"]
+    exact = function.name.removesuffix("_f64") in ("rnn_network_parameter_set", "rnn_state_write")
+    short = SHAPE if exact else SHORT
+    if array.name == "bytes":
+        short = (ERRORS["RNN_ERROR_FORMAT"],) + INVALID
+    if array.name == "inputs":
+        short = INVALID
+
+    for value in (0, 1):
+        expected = ANY if optional(function, array.name) and value == 0 else short
+        yield Case(f"{name} = {value}", setting(name, value), expected, words)
+    yield Case(f"{name} one short", lambda call: call.set(name, call.arguments[name].value - 1), short, words)
+    # The library cannot know that so long an array is not there; it may only not crash.
+    for label, value in (("SIZE_MAX", SIZE_MAX), ("SIZE_MAX / 2", SIZE_MAX // 2), ("SIZE_MAX / 2 + 1", SIZE_MAX // 2 + 1)):
+        must_fail = exact or array.name in ("bytes", "inputs")
+        yield Case(f"{name} = {label}", setting(name, value), FAIL if must_fail else ANY, words)
+
+    if array.target in ARRAY_TYPES:
+        def longer(call):
+            argument = call.arguments[array.name]
+            size = ctypes.sizeof(ARRAY_TYPES[array.target])
+            memory = Memory(argument.memory.size + 3 * size, argument.memory.read())
+            argument.needed = argument.memory.size
+            argument.memory, argument.value = memory, memory.address
+            call.set(name, memory.size // size)
+        yield Case(f"{name} three more than needed", longer, SHAPE if exact else SUCCEED, words)
+
+
+def number_cases(function: Function, parameter: Parameter, words: List[str]) -> Iterator[Case]:
+    name, kind = parameter.name, parameter.type
+    adding = bool(BUILDER_FUNCTION.match(function.name))
+    if kind == "double":
+        for value in (math.nan, math.inf, -math.inf, -0.1, 1.0, 1.5):
+            yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
+        yield Case(f"{name} = 0", setting(name, 0.0), SUCCEED)
+    elif kind == "int32_t":
+        for value in (-1, 2, 99, 2**31 - 1, -(2**31)):
+            yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
+        yield Case(f"{name} = 0", setting(name, 0), SUCCEED)
+    elif kind == "rnn_status":
+        for value in (0, 1, -11, -12, 2**31 - 1, -(2**31)):
+            yield Case(f"{name} = {value}", setting(name, value), SUCCEED)
+    elif kind == "size_t" and name == "index":
+        for value in (1000, 2**31, 2**32, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX):
+            yield Case(f"{name} = {value:#x}", setting(name, value), NOT_FOUND, words + [str(value)])
+    elif kind == "size_t" and name == "capacity":
+        pass  # with its buffer
+    elif kind == "size_t":
+        arrays = [other.name for other in function.parameters if other.is_pointer]
+        words = words + arrays + ["count", "batch", "large"]
+        if name == "T":
+            def no_time(call):
+                call.set("T", 0)
+                for other in {"lengths", "lengths_count"} & set(call.arguments):
+                    call.set(other, None if other == "lengths" else 0)
+            yield Case("T = 0", no_time, SUCCEED)
+        else:
+            yield Case(f"{name} = 0", setting(name, 0), FAIL if name == "N" else INVALID, words)
+        yield Case(f"{name} = 1", setting(name, 1), ANY, words)
+        for label, value in (("SIZE_MAX", SIZE_MAX), ("SIZE_MAX / 2", SIZE_MAX // 2), ("SIZE_MAX / 2 + 1", SIZE_MAX // 2 + 1),
+                             ("SIZE_MAX / 4", SIZE_MAX // 4)):
+            yield Case(f"{name} = {label}", setting(name, value), ANY if adding else FAIL, words)
+        if not CELL_FUNCTION.match(function.name):  # those cannot know that the arrays are not as long
+            for value in (2**31, 2**32, 2**40):
+                yield Case(f"{name} = {value:#x}", setting(name, value), ANY if adding else FAIL, words)
+    else:
+        raise unknown(function, parameter)
+
+
+#: Fields in which every value but those of the header's constants (or 0 and 1) is an error.
+CHOICES = {"dtype", "cell", "bias", "initialization", "batch_first", "bidirectional", "no_sync"}
+
+
+def struct_cases(function: Function, parameter: Parameter, words: List[str]) -> Iterator[Case]:
+    name = parameter.name
+    struct = HEADER.structs[parameter.target]
+    size = ctypes.sizeof(struct)
+    words = words + ["struct_size"]
+
+    yield Case(f"{name} = NULL", setting(name, None), SUCCEED if optional(function, name) else INVALID, words)
+    yield Case(f"{name} misaligned", lambda call: call.set(name, call.arguments[name].value - 1), INVALID, words)
+
+    def resized(struct_size: int, memory_size: int, tail: bytes = b""):
+        def change(call):
+            argument = call.arguments[name]
+            memory = Memory(memory_size)
+            memory.write((argument.memory.read() + bytes(max(0, memory_size - size)))[:memory_size])
+            if tail:
+                memory.write(memory.read()[:size] + tail)
+            memory.write(struct_size.to_bytes(8, "little"))
+            argument.memory, argument.value, argument.needed = memory, memory.address, min(size, struct_size)
+        return change
+
+    for value in (0, 1, 7):
+        yield Case(f"{name}->struct_size = {value}", resized(value, size), INVALID, words)
+    required = function.name == "rnn_builder_add_recurrent"  # hidden_size must be there
+    yield Case(f"{name}->struct_size = 8", resized(8, 8), INVALID if required else SUCCEED, words + ["hidden_size"])
+    fields = [getattr(struct, field).offset for field, *_ in struct._fields_]
+    for offset in fields[2:]:
+        yield Case(f"{name}->struct_size = {offset}", resized(offset, -(-offset // 8) * 8), ANY if parameter.target == "rnn_backward_options"
+                   else SUCCEED, words + ["hidden_flow"])
+    for value in range(size - 7, size):
+        # Half a field: either it is not read, or the size is refused.
+        yield Case(f"{name}->struct_size = {value}", resized(value, size), ANY, words)
+    yield Case(f"{name}->struct_size longer, tail zero", resized(size + 24, size + 24), SUCCEED, words)
+    if parameter.is_const:
+        for place in (0, 23):
+            tail = bytearray(24)
+            tail[place] = 1
+            yield Case(f"{name}->struct_size longer, byte {place} of the tail 1", resized(size + 24, size + 24, bytes(tail)),
+                       UNSUPPORTED, words)
+    for label, value in (("SIZE_MAX", SIZE_MAX), ("SIZE_MAX / 2", SIZE_MAX // 2), ("2^40", 2**40)):
+        yield Case(f"{name}->struct_size = {label}", resized(value, size), INVALID, words)
+
+    if not parameter.is_const:
+        return
+    for field, ctype in struct._fields_[1:]:
+        values: Sequence = ()
+        expected: Sequence[int] = ANY
+        if ctype is ctypes.c_int32:
+            values = (-1, 99, 2**31 - 1, -(2**31))
+            expected = INVALID if field in CHOICES else ANY
+        elif ctype is ctypes.c_double:
+            values, expected = (math.nan, math.inf, -math.inf), INVALID
+        elif ctype is ctypes.c_size_t or ctype is ctypes.c_uint64:
+            values = (1, 2**31, 2**32, 2**40, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX)
+        elif ctype is ctypes.c_void_p:
+            yield Case(f"{name}->{field} = NULL", filling(name, **{field: None, field + "_count": 0}), SUCCEED)
+            yield Case(f"{name}->{field} = NULL with a count", filling(name, **{field: None}), ANY, words + [field])
+            yield Case(f"{name}->{field} with count 0", filling(name, **{field + "_count": 0}), SHORT, words + [field])
+            yield Case(f"{name}->{field} one short", filling(name, **{field + "_count": T - 1}), SHORT, words + [field])
+
+            def misaligned(call, field=field):
+                view = struct.from_address(call.arguments[name].memory.address)
+                setattr(view, field, getattr(view, field) - 1)
+            yield Case(f"{name}->{field} misaligned", misaligned, INVALID, words + [field])
+            continue
+        for value in values:
+            if field.endswith("_count"):
+                continue
+            wanted = expected
+            if field in ("batch_size", "num_layers", "hidden_size") and value >= 2**40 and not required:
+                wanted = FAIL
+            yield Case(f"{name}->{field} = {value}", filling(name, **{field: value}), wanted, words + [field, str(value)])
+
+
+def filling(name: str, **fields) -> Callable[[Call], None]:
+    def change(call):
+        argument = call.arguments[name]
+        parameter = next(each for each in call.function.parameters if each.name == name)
+        view = HEADER.structs[parameter.target].from_address(argument.memory.address)
+        for field, value in fields.items():
+            setattr(view, field, value)
+    return change
+
+
+# ------------------------------------------------------------------------------------------------------------- judgement
+
+
+#: What messages call some arguments: a builder's errors name the node, a file's the path.
+ALIASES = {"probability": ["dropout"], "num_layers": ["layers"], "input": ["reads"], "inputs": ["reads"],
+           "path": ["cannot open", "cannot replace"], "batch_size": ["rows"]}
+
+
+def mentions(message: str, word: str) -> bool:
+    """Letters such as N as they are; longer words anywhere, vocabulary_size also as "vocabulary size"."""
+    if len(word) <= 2:
+        return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message))
+    message = message.lower()
+    return any(each.lower() in message for each in (word, word.replace("_", " "), *ALIASES.get(word, ())))
+
+
+def judge(function: Function, case: Case) -> List[str]:
+    """Makes the call; what is wrong with what it did."""
+    wrong: List[str] = []
+    call = Call(function)
+    case.change(call)
+    arguments = call.arguments
+    memories = call.memories()
+    before = [memory.snapshot() for memory in memories]
+    files_before = sorted(os.listdir(call.folder))
+    objects_before = call.world.fingerprint()
+    assert library.rnn_blas_set(text_memory(b"provoked")) < 0
+    provoked = library.rnn_last_error_message()
+
+    result = call.invoke()
+    message = library.rnn_last_error_message()
+    after = [memory.snapshot() for memory in memories]
+
+    if function.result == "const char *":
+        return [] if isinstance(result, bytes) else [f"gave {result!r}, not a text"]
+    if function.result == "uint32_t":
+        return []
+    status = OK if function.result == "void" else result
+    if status not in ANY:
+        wrong.append(f"gave {status}, which is no status of rnn.h")
+    elif status not in case.expected:
+        wanted = " or ".join(STATUS_NAMES.get(each, "RNN_OK") for each in case.expected)
+        wrong.append(f"gave {STATUS_NAMES.get(status, 'RNN_OK')}, expected {wanted}; message: {message.decode()!r}")
+
+    if status != OK:
+        if message == provoked or not message:
+            wrong.append("left no message of its own")
+        elif case.words and not any(mentions(message.decode(), word) for word in case.words):
+            wrong.append(f"its message names none of {', '.join(dict.fromkeys(case.words))}: {message.decode()!r}")
+    elif message != provoked:
+        wrong.append(f"succeeded, but changed the message to {message.decode()!r}")
+
+    for argument, parameter in zip(arguments.values(), function.parameters):
+        for memory in [argument.memory, *argument.inner]:
+            if memory is None or memory not in memories:
+                continue
+            index = memories.index(memory)
+            writable = argument.writable if memory is argument.memory else argument.inner_writable
+            if before[index][:GUARD] != after[index][:GUARD]:
+                wrong.append(f"wrote before {parameter.name}")
+            shared = sum(other.memory is memory for other in arguments.values()) > 1
+            if before[index] == after[index]:
+                if (status != OK and parameter.type.endswith("**") and parameter.target.rstrip(" *") in HEADER.handles
+                        and argument.value == memory.address):
+                    wrong.append(f"failed, but {parameter.name} was not set to NULL")
+                continue
+            if shared:
+                if status != OK:
+                    wrong.append(f"failed, but wrote to {parameter.name}")
+            elif not writable:
+                wrong.append(f"wrote to {parameter.name}, an input")
+            elif status == OK:
+                needed = argument.needed if memory is argument.memory else None
+                if needed is not None and before[index][GUARD + needed:] != after[index][GUARD + needed:]:
+                    wrong.append(f"wrote past the needed elements of {parameter.name}")
+            elif parameter.type.endswith("**") and parameter.target.rstrip(" *") in HEADER.handles:
+                if after[index][GUARD:] != bytes(8):
+                    wrong.append(f"failed, and set {parameter.name} to something that is not NULL")
+            elif parameter.name == "out_length" and status == SHORT[0]:
+                if int.from_bytes(after[index][GUARD:], "little") > 2048:
+                    wrong.append("gave a length that cannot be")
+            else:
+                wrong.append(f"failed, but wrote to {parameter.name}")
+
+    if status != OK:
+        objects_after = call.world.fingerprint()
+        for kind in objects_before:
+            if objects_before[kind] != objects_after[kind]:
+                wrong.append(f"failed, but changed the {kind}")
+        if sorted(os.listdir(call.folder)) != files_before:
+            wrong.append(f"failed, but left files: {sorted(os.listdir(call.folder))}")
+    elif function.result == "void":
+        target = function.parameters[0].target
+        destroyed_itself = arguments[function.parameters[0].name].value == call.world.objects.get(target)
+        if not destroyed_itself:
+            objects_after = call.world.fingerprint()
+            for kind in objects_before:
+                if objects_before[kind] != objects_after[kind]:
+                    wrong.append(f"changed the {kind}")
+    elif BUILDER_FUNCTION.match(function.name):
+        call.world.fingerprint()  # whatever was accepted can be built, or is refused
+    for parameter in function.parameters:
+        argument = arguments[parameter.name]
+        if status == OK and parameter.type.endswith("**") and parameter.target.rstrip(" *") in HEADER.handles and argument.memory:
+            made = int.from_bytes(argument.memory.read(), "little")
+            if not made:
+                wrong.append(f"succeeded, but {parameter.name} is NULL")
+            getattr(library, parameter.target.rstrip(" *") + "_destroy")(made)
+    call.close()
+    return wrong
+
+
+MODEL = b""
+
+
+def main() -> int:
+    global MODEL
+    name = sys.argv[1]
+    wanted = sys.argv[2] if len(sys.argv) > 2 else None
+    resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    function = HEADER.functions[name]
+    MODEL = model_file()
+    count = failed = 0
+    for case in cases(function):
+        if wanted and case.label != wanted:
+            continue
+        print(f"{name}: {case.label}", flush=True)
+        count += 1
+        for complaint in judge(function, case):
+            failed += 1
+            print(f"  WRONG {complaint}", flush=True)
+    print(f"{count} cases of {name}, {failed} complaints")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -42,8 +42,8 @@ func fill<Info: SizedStruct>(_ pointer: UnsafeMutablePointer<Info>?, with info: 
 
 /// Checks a struct that will be filled, before anything is computed.
 func checkInfo<Info: SizedStruct>(_ pointer: UnsafeMutablePointer<Info>?) throws(RNNError) {
-  guard let pointer else { throw RNNError(.invalidArgument, "out_info is NULL") }
-  _ = try checkedSize(UnsafePointer(pointer))
+  guard let pointer else { return }
+  _ = try checkedSize(UnsafePointer(pointer), named: "out_report")
 }
 
 private func checkedSize<Options: SizedStruct>(

@@ -83,7 +83,7 @@ private func clip<Scalar: KernelScalar>(
   let sizes = try array(counts, tensorCount, named: "counts")
   var tensors: [UnsafeMutableBufferPointer<Scalar>] = []
   for (pointer, size) in zip(pointers, sizes) { tensors.append(try array(pointer, size, named: "a tensor of gradients")) }
-  if report != nil { try checkInfo(report) }
+  try checkInfo(report)
   let result = try GradientClipping(maxNorm: maxNorm, normType: normType).clip(tensors: tensors)
   guard report != nil else { return }
   var info = rnn_clip_report()
@@ -272,7 +272,7 @@ private func train<Scalar: KernelScalar>(
       guard classTargets == nil || valueTargets == nil else {
         throw RNNError(.invalidArgument, "class_targets and value_targets are both given; a loss has one of them")
       }
-      if outReport != nil { try checkInfo(outReport) }
+      try checkInfo(outReport)
       let targets: TrainingTargets<Scalar> = valueTargets == nil ? .classes(classes) : .values(values)
       var none: NetworkState?
       let report: StepReport

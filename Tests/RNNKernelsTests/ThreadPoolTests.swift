@@ -1,0 +1,56 @@
+import XCTest
+
+@testable import RNNKernels
+
+final class ThreadPoolTests: XCTestCase {
+  /// Every part runs once, in every one of many jobs, also when the workers have gone to sleep in between.
+  func testEachPartRunsOnceAJob() {
+    let counts = UnsafeMutablePointer<Int>.allocate(capacity: 4)
+    counts.initialize(repeating: 0, count: 4)
+    defer { counts.deallocate() }
+    for job in 0..<2_000 {
+      ThreadPool.run(parts: 2 + job % 3) { part in counts[part] += 1 }
+      if job % 500 == 0 { usleep(2_000) }
+    }
+    XCTAssertEqual(counts[0], 2_000)
+    XCTAssertEqual(counts[1], 2_000)
+    XCTAssertEqual(counts[2] + counts[3], (0..<2_000).reduce(0) { $0 + $1 % 3 })
+  }
+
+  /// A job inside a job finds the pool busy and runs alone.
+  func testAJobInsideAJobRunsOnItsOwnThread() {
+    let total = UnsafeMutablePointer<Int>.allocate(capacity: 2)
+    total.initialize(repeating: 0, count: 2)
+    defer { total.deallocate() }
+    ThreadPool.run(parts: 2) { outer in
+      ThreadPool.run(parts: 3) { _ in total[outer] += 1 }
+    }
+    XCTAssertEqual(total[0], 3)
+    XCTAssertEqual(total[1], 3)
+  }
+
+  func testSlicesCoverEverythingOnceInWholeUnits() {
+    for count in 0...70 {
+      for parts in 1...5 {
+        var next = 0
+        for part in 0..<parts {
+          let range = slice(of: count, part: part, parts: parts, unit: 8)
+          XCTAssertEqual(range.lowerBound, next)
+          if range.upperBound != count { XCTAssertEqual(range.upperBound % 8, 0) }
+          next = range.upperBound
+        }
+        XCTAssertEqual(next, count)
+      }
+    }
+  }
+
+  func testSmallWorkStaysOnOneThread() {
+    let limit = ThreadPool.limit
+    defer { ThreadPool.limit = limit }
+    ThreadPool.limit = 4
+    XCTAssertEqual(ThreadPool.parts(multiplyAdds: 100_000, units: 64), 1)
+    XCTAssertEqual(ThreadPool.parts(multiplyAdds: 1 << 30, units: 64), 4)
+    XCTAssertEqual(ThreadPool.parts(multiplyAdds: 1 << 30, units: 2), 2)
+    XCTAssertEqual(ThreadPool.parts(multiplyAdds: 1 << 30, units: 0), 1)
+  }
+}

@@ -200,16 +200,20 @@ private final class TrainerCore<Scalar: KernelScalar> {
     let checked = try CheckedSequence(architecture, input, output: output.buffer, state: state)
     try check(targets, rows: rows)
 
-    // The longest window, before anything changes: from here on nothing fails.
-    let interval = options.updateInterval ?? max(t, 1)
-    let window = max(min(learns ? options.backwardSteps ?? interval : min(interval, t), t), 1)
+    // The longest window, before anything changes: from here on nothing fails. Sizes beyond the sequence mean all of it.
+    let longest = max(t, 1)
+    let interval = min(options.updateInterval ?? longest, longest)
+    // The steps before its own that an update looks back to, also the last one, which may have fewer of its own.
+    let asked = options.updateInterval.map { (options.backwardSteps ?? $0) - $0 } ?? 0
+    let lookBack = learns ? min(asked, longest) : 0
+    let window = min(interval + lookBack, longest)
     let memory = try memory(stepCount: options.updateInterval == nil ? t : window, rowCount: n, learns: learns)
     let transposed = learns ? try withNumericMode { () throws(RNNError) in try weights.backwardWeights() } : nil
     var temporary = try NetworkState(architecture, batchSize: state == nil ? n : 1)
     let values = if let given = try state?.mutableValues(Scalar.self) { given } else { try temporary.mutableValues(Scalar.self) }
     let stateCount = try checkedProduct(architecture.stateCount, n, of: "the state")
     // States at the borders of the updates, for windows that reach back beyond them.
-    let reach = (window + interval - 1) / interval
+    let reach = (lookBack + interval - 1) / interval + 1
     let history = try makeBuffer(Scalar.self, count: try checkedProduct(stateCount, reach, of: "states"), for: "states")
 
     return withNumericMode {
@@ -221,7 +225,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
         let begin = end
         end = min(begin + interval, t)
         // This update looks from `first` on; what lies before `begin` is computed again, with the present weights.
-        let first = learns ? max(0, end - window) : begin
+        let first = max(0, begin - lookBack)
         (history.baseAddress + update % reach * stateCount).update(from: values, count: stateCount)
         let borderUpdate = first / interval
         if borderUpdate < update {

@@ -1,5 +1,6 @@
 """Known answers of PyTorch for losses and optimizers, in ../shared/conformance beside the checkout."""
 
+import ast
 import json
 
 import numpy as np
@@ -53,8 +54,11 @@ def start(arrays, dtype):
     model = librnn.Sequential(
         [librnn.LSTM(3, 5, dtype=dtype), librnn.LastStep(), librnn.Linear(5, 3, dtype=dtype)], dtype=dtype
     )
-    ours = {"lstm": "0", "lin": "2"}
-    names = {name[7:]: name[7:].replace(name[7:].split(".")[0], ours[name[7:].split(".")[0]], 1) for name in arrays if name[:7] == "param0."}
+    names = {}
+    for name in arrays:
+        if name.startswith("param0."):
+            _, module, tensor = name.split(".")
+            names[f"{module}.{tensor}"] = {"lstm": "0", "lin": "2"}[module] + "." + tensor
     model.load_state_dict({our: arrays["param0." + name] for name, our in names.items()})
     return model, names
 
@@ -65,7 +69,7 @@ def optimizer_of(meta, model):
     keywords = {}
     for word in words:
         name, _, value = word.partition("=")
-        keywords[{"wd": "weight_decay"}.get(name, name)] = eval(value) if value else True  # numbers and pairs of the case
+        keywords[{"wd": "weight_decay"}.get(name, name)] = ast.literal_eval(value) if value else True
     return getattr(librnn.optim, kind)(model, **keywords)
 
 

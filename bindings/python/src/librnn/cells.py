@@ -129,6 +129,10 @@ class Cell:
             if value.dtype.kind not in "fiub":
                 raise dtype_error(f"{name} has dtype {value.dtype}, expected numbers that become {self.dtype}")
             weights[name] = np.array(value, self.dtype, order="C", copy=True)
+        self._replace(weights)
+
+    def _replace(self, weights: Dict[str, np.ndarray]) -> None:
+        """Take over new weights; `parameters` shows them."""
         with self._lock:
             self._weights = Weights(weights)
             for name, value in self._mirror.items():

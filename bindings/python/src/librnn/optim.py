@@ -20,13 +20,14 @@ from . import _abi
 from ._arrays import address, floats, real
 from ._handle import Handle, create
 from ._network import Model
+from .cells import Cell
 from .clipping import check_in_place
 from .errors import argument_error, check, shape_error
 from .training import Gradients
 
 __all__ = ["Optimizer", "SGD", "Adam", "AdamW", "RMSprop"]
 
-Target = Union[Model, Mapping[str, np.ndarray]]
+Target = Union[Model, Cell, Mapping[str, np.ndarray]]
 
 
 class Optimizer:
@@ -34,17 +35,20 @@ class Optimizer:
 
     Parameters
     ----------
-    target : a model, or dict of str to ndarray
-        What is updated: a model's weights, which it follows at once, or arrays in place.
+    target : a model or cell, or dict of str to ndarray
+        What is updated: the weights of a model or cell, which follows at once, or arrays in place.
     """
 
     _kind: int
 
     def __init__(self, target: Target, lr: float, **options: Any) -> None:
         self._model: Optional[Model] = None
+        self._cell: Optional[Cell] = None
         self._arrays: Dict[str, np.ndarray] = {}
         if isinstance(target, Model):
             self._model = target
+        elif isinstance(target, Cell):
+            self._cell = target
         elif isinstance(target, Mapping):
             for name, array in target.items():
                 check_in_place(array, f"parameter {name}")
@@ -101,8 +105,12 @@ class Optimizer:
             raise argument_error(f"gradients is {type(gradients).__name__}, expected a dict of names to arrays")
         if self._model is not None:
             self._step_model(self._model, values)
+        elif self._cell is not None:
+            weights = self._cell.state_dict()
+            self._step_arrays(weights, values)
+            self._cell._replace(weights)
         else:
-            self._step_arrays(values)
+            self._step_arrays(self._arrays, values)
 
     def _step_model(self, model: Model, values: Mapping[str, Any]) -> None:
         cut = len(model._prefix)
@@ -124,22 +132,18 @@ class Optimizer:
             check(function(self._optimizers[0].value, address(weights), weights.size, address(flat), flat.size))
             model._set_parameters(weights)
 
-    def _step_arrays(self, values: Mapping[str, Any]) -> None:
-        _check_names(values, list(self._arrays))
-        gradients = {
-            name: _gradient(values[name], array.dtype, array.shape, name) for name, array in self._arrays.items()
-        }
-        for name, array in self._arrays.items():
+    def _step_arrays(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
+        _check_names(values, list(arrays))
+        gradients = {name: _gradient(values[name], array.dtype, array.shape, name) for name, array in arrays.items()}
+        for name, array in arrays.items():
             if np.may_share_memory(gradients[name], array):
                 gradients[name] = gradients[name].copy()
         if not self._optimizers:
             self._optimizers = [
-                self._make(
-                    _abi.RNN_DTYPE_FLOAT64 if array.dtype == np.float64 else _abi.RNN_DTYPE_FLOAT32, array.size
-                )
-                for array in self._arrays.values()
+                self._make(_abi.RNN_DTYPE_FLOAT64 if array.dtype == np.float64 else _abi.RNN_DTYPE_FLOAT32, array.size)
+                for array in arrays.values()
             ]
-        for optimizer, (name, array) in zip(self._optimizers, self._arrays.items()):
+        for optimizer, (name, array) in zip(self._optimizers, arrays.items()):
             function = _abi.rnn_optimizer_step_f64 if array.dtype == np.float64 else _abi.rnn_optimizer_step
             if array.size:
                 check(function(optimizer.value, address(array), array.size, address(gradients[name]), array.size))
@@ -150,7 +154,8 @@ class Optimizer:
             optimizer.close()
 
     def __repr__(self) -> str:
-        target = type(self._model).__name__ if self._model is not None else f"{len(self._arrays)} arrays"
+        model = self._model if self._model is not None else self._cell
+        target = type(model).__name__ if model is not None else f"{len(self._arrays)} arrays"
         return f"<{type(self).__name__} of {target}, lr {self._lr:g}>"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, List, Sequence, Union
 
 import numpy as np
 
@@ -103,7 +103,7 @@ def gradient_flow(flow: Union[Gradients, GradientFlow], path: Path = None) -> An
     for row, label, colour in zip(hidden, labels, colours):
         # A logarithm has no place for zeros: gaps in the line.
         style = "--" if label.endswith("backward") else "-"
-        marker = "o" if len(steps) <= 40 else None
+        marker = "o" if len(steps) <= 40 or np.count_nonzero(row) <= 2 else None
         axes.plot(steps, np.where(row > 0, row, math.nan), style, color=colour, marker=marker, markersize=3, label=label)
     if (hidden > 0).any():
         axes.set_yscale("log")
@@ -113,8 +113,6 @@ def gradient_flow(flow: Union[Gradients, GradientFlow], path: Path = None) -> An
     axes.grid(True, which="major", color="0.9")
     if 1 < len(labels) <= 24:
         axes.legend(frameon=False, ncols=1 + len(labels) // 9, fontsize="small")
-    elif labels:
-        axes.set_title(f"Gradient flow through time, {labels[0]}" if len(labels) == 1 else "Gradient flow through time")
     return _done(figure, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from ctypes import byref
 from dataclasses import dataclass, field, replace
@@ -106,8 +107,8 @@ class History:
 class Trainer:
     """Trains a model.
 
-    The trainer is the only writer of the model's weights while it is in use; the model, and streams made from it, show the
-    new weights after each step. It belongs to one thread at a time.
+    The trainer is the only writer of the model's weights while it is in use. The model has the new weights after each step;
+    its streams take them on with their next `reset`. A second thread that calls `step` waits for the first.
 
     Parameters
     ----------
@@ -189,6 +190,7 @@ class Trainer:
             )  # fmt: skip
             self._version = model._version
         self._weights = np.empty(model._parameter_elements, model.dtype)
+        self._lock = threading.Lock()
         #: The trainer's weights may be newer than the model's.
         self._ahead = False
 
@@ -242,11 +244,13 @@ class Trainer:
         RNNError
             An argument does not fit; the weights are then as before.
         """
-        return self._run(x, targets, lengths, state, learns=True)
+        with self._lock:
+            return self._run(x, targets, lengths, state, learns=True)
 
     def evaluate(self, x: Any, targets: Any, lengths: Any = None, state: Any = None) -> StepReport:
         """The loss alone, without dropout and without an update; otherwise as `step`."""
-        return self._run(x, targets, lengths, state, learns=False)
+        with self._lock:
+            return self._run(x, targets, lengths, state, learns=False)
 
     def _run(self, x: Any, targets: Any, lengths: Any, hx: Any, learns: bool) -> StepReport:
         model = self.model
@@ -318,9 +322,16 @@ class Trainer:
         )
 
     def _follow(self) -> None:
-        """Give the trainer's weights to the model."""
+        """Give the trainer's weights to the model, if they may be newer; Ctrl-C has to wait for it."""
         if not self._ahead:
             return
+        try:
+            self._give_weights()
+        except KeyboardInterrupt:
+            self._give_weights()
+            raise
+
+    def _give_weights(self) -> None:
         model = self.model
         snapshot = create(_abi.rnn_network_destroy, _abi.rnn_trainer_snapshot, self._trainer.value)
         try:
@@ -367,7 +378,8 @@ class Trainer:
             Gone through once for each epoch; a generator, which can only be gone through once, is for one epoch.
         epochs : int
         carry_state : bool
-            Begin each batch with the final state of the one before, for a long sequence in pieces; each epoch begins with zeros.
+            Begin each batch with the final state of the one before, for a long sequence in pieces; each epoch begins with
+            zeros.
         progress : callable or True, optional
             Called with an `EpochReport` after each epoch, such as ``print``; True writes it to stderr.
         on_step : callable, optional
@@ -384,34 +396,40 @@ class Trainer:
             raise argument_error("batches can be gone through once only, and there are several epochs: give a list")
         report_epoch = _print_progress if progress is True else progress or None
         history = self.history = History()
-        for epoch in range(epochs):
-            start, first, state = time.perf_counter(), len(history.steps), None
-            for number, batch in enumerate(batches):
-                if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-                    raise argument_error(f"batch {number} is {_shown(batch)}, expected (x, targets) or (x, targets, lengths)")
-                report = self.step(batch[0], batch[1], batch[2] if len(batch) == 3 else None, state)
-                state = report.state if carry_state else None
-                history.steps.append(replace(report, state=None))
-                if on_step is not None and on_step(report) is True:
-                    return history
-            if len(history.steps) == first:
-                raise argument_error(f"batches gave nothing in epoch {epoch + 1}")
-            steps = history.steps[first:]
-            terms = sum(step.terms for step in steps)
-            history.epochs.append(
-                EpochReport(
-                    epoch=epoch + 1,
-                    epochs=epochs,
-                    loss=sum(step.loss * step.terms for step in steps if step.terms) / terms if terms else float("nan"),
-                    terms=terms,
-                    steps=len(steps),
-                    updates=sum(step.updates for step in steps),
-                    skipped=sum(step.skipped for step in steps),
-                    seconds=time.perf_counter() - start,
+        try:
+            for epoch in range(epochs):
+                start, first, state = time.perf_counter(), len(history.steps), None
+                for number, batch in enumerate(batches):
+                    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+                        raise argument_error(
+                            f"batch {number} is {_shown(batch)}, expected (x, targets) or (x, targets, lengths)"
+                        )
+                    report = self.step(batch[0], batch[1], batch[2] if len(batch) == 3 else None, state)
+                    state = report.state if carry_state else None
+                    history.steps.append(replace(report, state=None))
+                    if on_step is not None and on_step(report) is True:
+                        return history
+                if len(history.steps) == first:
+                    raise argument_error(f"batches gave nothing in epoch {epoch + 1}")
+                steps = history.steps[first:]
+                terms = sum(step.terms for step in steps)
+                history.epochs.append(
+                    EpochReport(
+                        epoch=epoch + 1,
+                        epochs=epochs,
+                        loss=sum(step.loss * step.terms for step in steps if step.terms) / terms if terms else float("nan"),
+                        terms=terms,
+                        steps=len(steps),
+                        updates=sum(step.updates for step in steps),
+                        skipped=sum(step.skipped for step in steps),
+                        seconds=time.perf_counter() - start,
+                    )
                 )
-            )
-            if report_epoch is not None:
-                report_epoch(history.epochs[-1])
+                if report_epoch is not None:
+                    report_epoch(history.epochs[-1])
+        except KeyboardInterrupt:
+            self._follow()
+            raise
         return history
 
 

@@ -3,10 +3,11 @@ import CRNNSupport
 import RNN
 import Synchronization
 
-private let version: StaticString = "0.1.0"
+/// The header is the one place for the version.
+private let version = UInt(bitPattern: internedCString(RNN_VERSION_STRING))
 
 @_cdecl("rnn_version") @implementation
-public func rnn_version() -> UnsafePointer<CChar>! { cString(version) }
+public func rnn_version() -> UnsafePointer<CChar>! { UnsafePointer(bitPattern: version) }
 
 @_cdecl("rnn_version_number") @implementation
 public func rnn_version_number() -> UInt32 { UInt32(RNN_VERSION_NUMBER) }

@@ -164,10 +164,15 @@ int main(void) {
 
   SECTION("objects that come and go leave no memory behind");
   for (int i = 0; i < 100; i++) come_and_go();
-  const size_t before = bytes_in_use();
-  for (int i = 0; i < 300; i++) come_and_go();
-  const size_t grown = bytes_in_use() - before;
-  printf("  300 rounds: %zu bytes more\n", grown);
-  CHECK(grown < 300 * 8); /* less than a pointer a round */
+  /* A leak grows in every window; caches of the allocator and the runtime do not. */
+  long long smallest = INT64_MAX;
+  for (int window = 0; window < 3; window++) {
+    const long long before = (long long)bytes_in_use();
+    for (int i = 0; i < 300; i++) come_and_go();
+    const long long grown = (long long)bytes_in_use() - before;
+    printf("  300 rounds: %lld bytes more\n", grown);
+    if (grown < smallest) smallest = grown;
+  }
+  CHECK(smallest < 300 * 8); /* less than a pointer a round */
   return finish();
 }

@@ -1,0 +1,88 @@
+import XCTest
+
+@testable import RNNKernels
+
+final class PackedMatrixTests: XCTestCase {
+  func testPackingKeepsEveryElementAndPadsWithZeros() {
+    check(Float.self)
+    check(Double.self)
+  }
+
+  /// Reads the panels back by their documented layout: `panelWidth` outputs side by side, the last panel in whole vectors.
+  private func check<Scalar: KernelScalar>(_ type: Scalar.Type) {
+    for set in InstructionSet.supported {
+      let kernels = Scalar.table(of: set)
+      for outputs in [1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 47, 48, 49, 65, 100] {
+        for depth in [1, 2, 5, 33] {
+          for isTransposed in [false, true] {
+            var numbers = TestNumbers(seed: UInt64(outputs * 1000 + depth))
+            let source: [Scalar] = numbers.array(outputs * depth)
+            let (outputStride, depthStride) = isTransposed ? (1, outputs) : (depth, 1)
+            let room = PackedMatrix<Scalar>.elementCount(outputs: outputs, depth: depth)
+            var panels = [Scalar](repeating: .nan, count: room + 8)
+            let message = "\(set.rawValue), \(outputs) outputs, depth \(depth), transposed: \(isTransposed)"
+            source.withUnsafeBufferPointer { source in
+              panels.withUnsafeMutableBufferPointer { panels in
+                _ = PackedMatrix(
+                  outputs: outputs, depth: depth, order: .single, source: source.baseAddress!, outputStride: outputStride,
+                  depthStride: depthStride, panels: panels.baseAddress!, panelWidth: kernels.panelWidth)
+              }
+            }
+            XCTAssertTrue(panels[room...].allSatisfy(\.isNaN), "wrote past its room: \(message)")
+            let vector = kernels.panelWidth % 3 == 0 ? kernels.panelWidth / 3 : kernels.panelWidth / 2
+            for first in stride(from: 0, to: outputs, by: kernels.panelWidth) {
+              let columns = min(kernels.panelWidth, outputs - first)
+              let width = (columns + vector - 1) / vector * vector
+              for k in 0..<depth {
+                for j in 0..<width {
+                  let expected = j < columns ? source[(first + j) * outputStride + k * depthStride] : 0
+                  XCTAssertEqual(panels[first * depth + k * width + j], expected, message)
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  func testLanesArePackedAsRows() {
+    var numbers = TestNumbers(seed: 1)
+    let source: [Float] = numbers.array(3 * 20)
+    // Lies transposed: [20, 3].
+    var panels = [Float](repeating: .nan, count: PackedMatrix<Float>.elementCount(outputs: 3, depth: 20))
+    source.withUnsafeBufferPointer { source in
+      panels.withUnsafeMutableBufferPointer { panels in
+        let packed = PackedMatrix(
+          outputs: 3, depth: 20, source: source.baseAddress!, outputStride: 1, depthStride: 3, panels: panels.baseAddress!)
+        XCTAssertEqual(packed.order, .lanes)
+      }
+    }
+    for m in 0..<3 { for k in 0..<20 { XCTAssertEqual(panels[m * 20 + k], source[k * 3 + m]) } }
+  }
+
+  /// The gradient of a weight: Σ_r left[r, m] · right[r, k], r ascending.
+  func testMultiplyTransposedSumsOverRowsInTheirOrder() {
+    let (rows, leftColumns, rightColumns) = (37, 5, 19)
+    var numbers = TestNumbers(seed: 3)
+    let left: [Float] = numbers.array(rows * (leftColumns + 2)), right: [Float] = numbers.array(rows * rightColumns)
+    var scratch = [Float](repeating: .nan, count: PackedMatrix<Float>.elementCount(outputs: rightColumns, depth: rows))
+    var found = [Float](repeating: .nan, count: leftColumns * rightColumns)
+    multiplyTransposed(
+      Float.kernels, rows: rows, left: left, leftColumns: leftColumns, leftRowStride: leftColumns + 2, right: right,
+      rightColumns: rightColumns, rightRowStride: rightColumns, output: &found, outputRowStride: rightColumns,
+      scratch: &scratch)
+    var expected: [Float] = []
+    for m in 0..<leftColumns {
+      for k in 0..<rightColumns {
+        var sum: Float = 0
+        for r in 0..<rows {
+          let (a, b) = (left[r * (leftColumns + 2) + m], right[r * rightColumns + k])
+          sum = InstructionSet.current == .baseline ? a * b + sum : sum.addingProduct(a, b)
+        }
+        expected.append(sum)
+      }
+    }
+    assertSameBits(found, expected)
+  }
+}

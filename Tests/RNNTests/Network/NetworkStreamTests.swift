@@ -1,0 +1,88 @@
+import XCTest
+
+@testable import RNN
+
+/// That a step allocates nothing is tested in C (bindings/c/realtime.c): unoptimised Swift takes memory for generic values.
+final class NetworkStreamTests: XCTestCase {
+  func testAStreamKeepsItsWeightsUntilReset() throws {
+    let network = try recurrentNetwork(.gru(.resetBefore), inputSize: 2, hiddenSize: 3)
+    let stream = try NetworkStream(network), fresh = try NetworkStream(network)
+    func step(_ stream: NetworkStream) throws -> [Float] {
+      _ = try stream.input(as: Float.self).update(from: [0.5, -1])
+      try stream.step()
+      return Array(try stream.output(as: Float.self))
+    }
+    let first = try step(fresh), second = try step(fresh)
+    assertSameBits(try step(stream), first)
+    try network.setParameter(to: [Float](repeating: 0.25, count: network.architecture.parameterCount))
+    assertSameBits(try step(stream), second, "new weights in the middle")
+    try stream.reset()
+    let renewed = try step(try NetworkStream(network))
+    assertSameBits(try step(stream), renewed, "after reset")
+    XCTAssertNotEqual(renewed, first)
+  }
+
+  func testAStreamOutlivesTheNameOfItsNetwork() throws {
+    var network: Network? = try recurrentNetwork(.lstm, inputSize: 1, hiddenSize: 2)
+    weak let watched = network
+    var stream: NetworkStream? = try NetworkStream(network!)
+    network = nil
+    XCTAssertNotNil(watched)
+    try stream?.step()
+    try stream?.reset()
+    stream = nil
+    XCTAssertNil(watched)
+  }
+
+  func testAStreamSaysWhatItCannot() throws {
+    let both = try recurrentNetwork(.lstm, inputSize: 1, hiddenSize: 2, bidirectional: true)
+    assertFails(.unsupported, "bidirectional") { try NetworkStream(both) }
+    let network = try recurrentNetwork(.lstm, inputSize: 1, hiddenSize: 2)
+    assertFails(.invalidArgument, "batch_size is 0") { try NetworkStream(network, batchSize: 0) }
+    assertFails(.outOfMemory) { try NetworkStream(network, batchSize: .max) }
+    let stream = try NetworkStream(network)
+    assertFails(.dtype, "float32", "float64") { try stream.input(as: Double.self) }
+  }
+
+  /// A token out of range is found before anything is computed.
+  func testARefusedTokenLeavesTheStateAsItWas() throws {
+    var architecture = Architecture()
+    try architecture.add(.tokenInput, name: "t")
+    try architecture.add(.embedding(vocabularySize: 4, size: 2), name: "e")
+    try architecture.add(.recurrent(RecurrentConfiguration(.lstm, hiddenSize: 2)), name: "r")
+    let network = try Network(architecture)
+    let stream = try NetworkStream(network, batchSize: 2)
+    _ = stream.tokens.update(from: [1, 3])
+    try stream.step()
+    func state() throws -> [Float] {
+      var state = try network.makeState(batchSize: 2)
+      try stream.readState(into: &state)
+      return try state.array()
+    }
+    let before = try state()
+    for token in [4, -1, Int64.max, Int64.min] {
+      stream.tokens[1] = token
+      assertFails(.invalidArgument, "token \(token) of row 1: expected 0 to 3") { try stream.step() }
+      assertSameBits(try state(), before)
+    }
+  }
+
+  /// A copy of a state shares memory with the original until the stream writes into it.
+  func testReadingAStateChangesNoCopyOfIt() throws {
+    let network = try recurrentNetwork(.lstm, inputSize: 1, hiddenSize: 2)
+    let stream = try NetworkStream(network)
+    var state = try network.makeState()
+    let copy = state
+    stream.withInput { $0[0] = 1 }
+    try stream.step()
+    try stream.readState(into: &state)
+    XCTAssertEqual(try copy.array(), [0, 0, 0, 0] as [Float])
+    XCTAssertNotEqual(try state.array(), [0, 0, 0, 0] as [Float])
+  }
+}
+
+extension NetworkStream {
+  fileprivate func withInput(_ body: (UnsafeMutableBufferPointer<Float>) -> Void) {
+    if let input = try? input(as: Float.self) { body(input) }
+  }
+}

@@ -31,17 +31,22 @@ enum HandleTable {
   private static let mark: UInt64 = 0xa0
   private static let generationMask: UInt64 = 0xff_ffff
 
-  // The word of a slot: generation 40…63, alive 33, exclusive 32, running calls 0…31.
+  // The word of a slot: generation 40…63, kind 34…37, alive 33, exclusive 32, running calls 0…31.
+  private static let kindShift: UInt64 = 34
   private static let alive: UInt64 = 1 << 33
   private static let exclusive: UInt64 = 1 << 32
   private static let callMask: UInt64 = exclusive - 1
   private static func generation(of word: UInt64) -> UInt64 { word >> 40 }
 
+  /// Whether the word of a slot is that of a live object of this kind and generation.
+  private static func isLive(_ word: UInt64, _ kind: HandleKind, _ generation: UInt64) -> Bool {
+    Self.generation(of: word) == generation && word & alive != 0 && word >> kindShift & 0xf == kind.rawValue
+  }
+
   struct Slot: ~Copyable {
     let word = Atomic<UInt64>(0)
     /// A retained object. Written while the slot is not alive.
     var object: Unmanaged<AnyObject>?
-    var kind: HandleKind = .builder
   }
 
   /// Chunk c has 64 · 2^c slots, from slot 64 · (2^c - 1) on; a chunk never moves.
@@ -80,9 +85,8 @@ enum HandleTable {
     }
     guard let index, let slot = slot(index) else { throw RNNError(.outOfMemory, "no memory for one more \(kind.name)") }
     slot.pointee.object = Unmanaged.passRetained(object)
-    slot.pointee.kind = kind
     let generation = generation(of: slot.pointee.word.load(ordering: .relaxed))
-    slot.pointee.word.store(generation << 40 | alive, ordering: .releasing)
+    slot.pointee.word.store(generation << 40 | kind.rawValue << kindShift | alive, ordering: .releasing)
     let value = (mark | kind.rawValue) << 56 | generation << 32 | UInt64(index)
     guard let handle = OpaquePointer(bitPattern: UInt(value)) else { throw RNNError(.outOfMemory, "no handle") }
     return handle
@@ -105,7 +109,7 @@ enum HandleTable {
     guard let (slot, generation) = resolve(handle, kind) else { return }
     var word = slot.pointee.word.load(ordering: .acquiring)
     while true {
-      guard Self.generation(of: word) == generation, word & alive != 0 else { return }
+      guard isLive(word, kind, generation) else { return }
       let (done, now) = slot.pointee.word.compareExchange(
         expected: word, desired: word & ~alive, ordering: .acquiringAndReleasing)
       if done { break }
@@ -146,7 +150,7 @@ enum HandleTable {
     guard let (slot, generation) = resolve(handle, kind) else { throw invalid(handle, kind, name) }
     var word = slot.pointee.word.load(ordering: .acquiring)
     while true {
-      guard Self.generation(of: word) == generation, word & alive != 0 else { throw invalid(handle, kind, name) }
+      guard isLive(word, kind, generation) else { throw invalid(handle, kind, name) }
       guard word & exclusive == 0, !isExclusive || word & callMask == 0 else {
         throw RNNError(.busy, "\(name): another call is using this \(kind.name)")
       }

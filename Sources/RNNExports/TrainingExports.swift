@@ -75,6 +75,21 @@ private func squaredError<Scalar: KernelScalar>(
     count: count, prediction: x, target: y, losses: losses, gradient: gradients)
 }
 
+/// Refuses tensors that share memory: with each other, or with the arrays that lead to them.
+private func checkDisjoint<Scalar: KernelScalar>(
+  _ tensors: [UnsafeMutableBufferPointer<Scalar>], _ pointers: UnsafeBufferPointer<UnsafeMutablePointer<Scalar>?>,
+  _ counts: UnsafeBufferPointer<Int>
+) throws(RNNError) {
+  for tensor in tensors {
+    try checkDisjoint(tensor, "a tensor of gradients", pointers, "gradients")
+    try checkDisjoint(tensor, "a tensor of gradients", counts, "counts")
+  }
+  let present = tensors.filter { !$0.isEmpty }.sorted { UInt(bitPattern: $0.baseAddress) < UInt(bitPattern: $1.baseAddress) }
+  for (tensor, next) in zip(present, present.dropFirst()) {
+    try checkDisjoint(next, "a tensor of gradients", UnsafeBufferPointer(tensor), "another one")
+  }
+}
+
 private func clip<Scalar: KernelScalar>(
   _ gradients: UnsafePointer<UnsafeMutablePointer<Scalar>?>?, _ counts: UnsafePointer<Int>?, _ tensorCount: Int,
   _ maxNorm: Double, _ normType: Double, _ type: Scalar.Type, _ report: UnsafeMutablePointer<rnn_clip_report>?
@@ -83,6 +98,7 @@ private func clip<Scalar: KernelScalar>(
   let sizes = try array(counts, tensorCount, named: "counts")
   var tensors: [UnsafeMutableBufferPointer<Scalar>] = []
   for (pointer, size) in zip(pointers, sizes) { tensors.append(try array(pointer, size, named: "a tensor of gradients")) }
+  try checkDisjoint(tensors, pointers, sizes)
   try checkInfo(report)
   let result = try GradientClipping(maxNorm: maxNorm, normType: normType).clip(tensors: tensors)
   guard report != nil else { return }
@@ -313,6 +329,7 @@ private func draw<Scalar: KernelScalar>(
   let options = try RNNExports.options(options)
   let values = try array(logits, logitsCount, named: "logits")
   let token = try required(token, named: "out_token")
+  try checkDisjoint(UnsafeMutableBufferPointer(start: token, count: 1), "out_token", values, "logits")
   var how = SamplingOptions()
   if options.temperature != 0 { how.temperature = options.temperature }
   how.topK = options.top_k

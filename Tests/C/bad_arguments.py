@@ -8,12 +8,14 @@ Each case is one call in a fresh world of live objects, with one argument made b
 
 - the valid call succeeds, and the bad one fails, with a message that names the argument;
 - a failing call leaves outputs, inputs and objects as they were, but for out handles, which become NULL;
+- what is made can be used, and a trainer or an optimizer that a failing call was about learns on as if it had not been;
 - no byte outside the caller's arrays is written (guard bytes before each) or touched (an unmapped page behind each).
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import mmap
 import os
@@ -38,6 +40,9 @@ STATUS_NAMES = {value: name for name, value in ERRORS.items()}
 # Sizes of the examples: time, rows, features, hidden, outputs.
 T, N, I, H, O = 3, 2, 3, 4, 2
 VOCABULARY = 5
+# Of the training functions: rows and classes of a loss, elements of a squared error, tensors of gradients, numbers of an
+# optimizer.
+ROWS, CLASSES, ELEMENTS, TENSORS, NUMBER_COUNT = 3, 4, 6, (4, 7), 10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 library = header.load(os.environ.get("LIBRNN_LIBRARY") or str(header.ROOT / "build" / "librnn.so"))
@@ -90,6 +95,10 @@ def pattern(ctype, count: int, seed: int = 1) -> bytes:
     return bytes((ctype * count)(*values))
 
 
+def int64_memory(values: Sequence[int]) -> Memory:
+    return Memory(8 * len(values), bytes((ctypes.c_int64 * len(values))(*values)))
+
+
 def struct_memory(name: str, **fields) -> Memory:
     memory = Memory(ctypes.sizeof(HEADER.structs[name]))
     memory.write(bytes(memory.size))
@@ -109,10 +118,14 @@ def must(status: int, what: str) -> None:
 
 
 class World:
-    """The live objects of one case: a network that reads features and tokens, and what is made from it."""
+    """The live objects of one case: a network that reads features and tokens, and what is made from it.
 
-    def __init__(self, double: bool, hidden_size: int = H):
+    `loss` is that of the trainer: RNN_LOSS_CROSS_ENTROPY or RNN_LOSS_MSE.
+    """
+
+    def __init__(self, double: bool, hidden_size: int = H, loss: int = 0):
         self.double = double
+        self.loss = loss
         self.hidden_size = hidden_size
         self.suffix = "_f64" if double else ""
         self.ctype = ctypes.c_double if double else ctypes.c_float
@@ -175,14 +188,75 @@ class World:
         return self.make("rnn_network_forward_train" + self.suffix, self.handle("rnn_network"), T, N, x, T * N * I,
                          tokens, T * N, None, 0, None, y, T * N * O, None)
 
+    def make_rnn_optimizer(self) -> int:
+        """With a memory of its own, after one step."""
+        options = struct_memory("rnn_optimizer_options", momentum=0.9)
+        optimizer = self.make("rnn_optimizer_create", 1 if self.double else 0, NUMBER_COUNT, options)
+        self.optimizer_step(optimizer)
+        return optimizer
+
+    def optimizer_step(self, optimizer: int) -> bytes:
+        parameters, gradients = self.values(NUMBER_COUNT, 3), self.values(NUMBER_COUNT, 4)
+        self.call("rnn_optimizer_step" + self.suffix, optimizer, parameters, NUMBER_COUNT, gradients, NUMBER_COUNT)
+        return parameters.read()
+
+    def make_rnn_trainer(self) -> int:
+        """With an optimizer that has a memory, after one step: its gradients are not zeros."""
+        trainer = self.make(
+            "rnn_trainer_create", self.handle("rnn_network"),
+            struct_memory("rnn_trainer_options", loss=self.loss, clip_norm=0.5),
+            struct_memory("rnn_optimizer_options", momentum=0.9))
+        must(self.trainer_step(trainer, self.loss), "rnn_trainer_step")
+        return trainer
+
+    def trainer_step(self, trainer: int, loss: int, function: str = "rnn_trainer_step") -> int:
+        x, tokens = self.values(T * N * I), int64_memory([0] * (T * N))
+        targets = [None, 0, None, 0]
+        targets[2 * loss:2 * loss + 2] = ((int64_memory([1] * (T * N)), T * N), (self.values(T * N * O, 5), T * N * O))[loss]
+        return getattr(library, function + self.suffix)(
+            trainer, T, N, x, T * N * I, tokens, T * N, None, 0, *targets, None, None)
+
+    def values(self, count: int, seed: int = 1) -> Memory:
+        return Memory(ctypes.sizeof(self.ctype) * count, pattern(self.ctype, count, seed))
+
     def parameter_elements(self) -> int:
         info = struct_memory("rnn_network_info")
         self.call("rnn_network_describe", self.handle("rnn_network"), info)
         return HEADER.structs["rnn_network_info"].from_address(info.address).parameter_elements
 
     def fingerprint(self) -> Dict[str, bytes]:
-        """What can be seen of each live object."""
-        return {kind: getattr(self, "see_" + kind)(handle) for kind, handle in self.objects.items()}
+        """What can be seen of each live object, and of the process."""
+        seen = {kind: getattr(self, "see_" + kind)(handle) for kind, handle in self.objects.items()}
+        return {**seen, "number of threads": b"%d" % library.rnn_threads_get(), "BLAS": library.rnn_blas_name()}
+
+    #: Objects that keep more than can be seen.
+    LEARNERS = ("rnn_optimizer", "rnn_trainer")
+
+    def next_step(self, kind: str) -> bytes:
+        """What an optimizer or a trainer does next: the only way to see all that it keeps. Changes it."""
+        if kind == "rnn_optimizer":
+            return self.optimizer_step(self.objects[kind])
+        must(self.trainer_step(self.objects[kind], self.loss), "rnn_trainer_step")
+        return self.see_rnn_trainer(self.objects[kind])
+
+    def use(self, kind: str, handle: int, call: "Call") -> List[str]:
+        """What is wrong with an object that a call has just made."""
+        if kind == "rnn_trainer":
+            for name in ("rnn_trainer_step", "rnn_trainer_evaluate", "rnn_trainer_step"):
+                if OK not in [self.trainer_step(handle, loss, name) for loss in (0, 1)]:
+                    return [f"the trainer it made cannot be used: {library.rnn_last_error_message().decode()!r}"]
+            self.see_rnn_trainer(handle)
+        if kind == "rnn_optimizer" and call.arguments["count"].value <= 1000:
+            double, count = bool(call.arguments["dtype"].value), call.arguments["count"].value
+            world = World(double)
+            name = "rnn_optimizer_step" + world.suffix
+            for _ in range(2):
+                parameters = world.values(count, 3)
+                if getattr(library, name)(handle, parameters, count, world.values(count, 4), count) != OK:
+                    return [f"the optimizer it made cannot be used: {library.rnn_last_error_message().decode()!r}"]
+        if kind == "rnn_network":
+            self.see_rnn_network(handle)
+        return []
 
     def _text(self, name: str, *arguments) -> bytes:
         buffer = Memory(4096)
@@ -227,9 +301,34 @@ class World:
     def see_rnn_tape(self, tape: int) -> bytes:
         return b"a tape cannot be looked into"
 
+    def see_rnn_optimizer(self, optimizer: int) -> bytes:
+        return b"an optimizer cannot be looked into; see next_step"
+
+    def see_rnn_trainer(self, trainer: int) -> bytes:
+        out = Memory(8)
+        if library.rnn_trainer_snapshot(trainer, out) != OK:
+            return b"error: " + library.rnn_last_error_message()
+        network = int.from_bytes(out.read(), "little")
+        seen = self.see_rnn_network(network)
+        library.rnn_network_destroy(network)
+        count = self.parameter_elements()
+        gradients = Memory(ctypes.sizeof(self.ctype) * count)
+        self.call("rnn_trainer_gradients" + self.suffix, trainer, gradients, count)
+        return seen + b"\n" + gradients.read()
+
     def destroy(self) -> None:
         for kind, handle in self.objects.items():
             getattr(library, kind + "_destroy")(handle)
+
+
+@functools.lru_cache(maxsize=None)
+def next_step_of_new(kind: str, double: bool, loss: int) -> bytes:
+    """What the next step of an untouched optimizer or trainer does."""
+    world = World(double, loss=loss)
+    world.handle(kind)
+    seen = world.next_step(kind)
+    world.destroy()
+    return seen
 
 
 def model_file() -> bytes:
@@ -281,14 +380,20 @@ class Case:
     expected: Sequence[int]
     #: the message of a failure contains one of these
     words: Sequence[str] = ()
+    #: finds out what is wrong after the call
+    after: Optional[Callable[["Call"], List[str]]] = None
+    #: of a trainer
+    loss: int = 0
 
 
 class Call:
     """A function with valid arguments, in a fresh world."""
 
-    def __init__(self, function: Function):
+    def __init__(self, function: Function, loss: int = 0):
         self.function = function
-        self.world = World(double=function.name.endswith("_f64"))
+        self.world = World(double=function.name.endswith("_f64"), loss=loss)
+        #: Memory of a writable argument that this call must leave alone all the same.
+        self.untouched: List[Memory] = []
         self.folder = tempfile.mkdtemp(prefix="librnn-")
         self.arguments: Dict[str, Argument] = {}
         for parameter in function.parameters:
@@ -323,6 +428,12 @@ def unknown(function: Function, parameter: Parameter) -> Exception:
 CELL_FUNCTION = re.compile(r"rnn_(vanilla|gru|lstm)_(forward|backward)(_f64)?$")
 BUILDER_FUNCTION = re.compile(r"rnn_builder_add_")
 GATES = {"vanilla": 1, "gru": 3, "lstm": 4}
+LOSS_FUNCTION = re.compile(r"rnn_loss_(cross_entropy|mse)(_f64)?$")
+CLIP_FUNCTION = re.compile(r"rnn_gradients_clip(_f64)?$")
+TRAINER_FUNCTION = re.compile(r"rnn_trainer_(step|evaluate)(_f64)?$")
+#: Those of which a successful call leaves the trainer as it was.
+TRAINER_READER = re.compile(r"rnn_trainer_(evaluate|gradients|snapshot)(_f64)?$")
+SAMPLE_FUNCTION = re.compile(r"rnn_logits_sample(_f64)?$")
 
 
 def elements(call: Call, name: str) -> Optional[int]:
@@ -345,6 +456,16 @@ def elements(call: Call, name: str) -> Optional[int]:
             return 4 * H * H
         if "_state_" in function:
             return N * H
+    if LOSS_FUNCTION.match(function):
+        size = ROWS * CLASSES if "cross_entropy" in function else ELEMENTS
+        return {"logits": size, "targets": ROWS, "class_weights": CLASSES, "prediction": size, "target": size,
+                "out_loss": 1, "out_gradient": size}.get(name)
+    if SAMPLE_FUNCTION.match(function):
+        return {"logits": VOCABULARY, "out_token": 1}.get(name)
+    if function.startswith("rnn_optimizer_step"):
+        return {"parameters": NUMBER_COUNT, "gradients": NUMBER_COUNT}.get(name)
+    if name in ("class_targets", "value_targets"):
+        return T * N if name == "class_targets" else T * N * O
     if name == "out_gradients":
         return call.world.parameter_elements()
     return {
@@ -383,13 +504,18 @@ NUMBERS = {
     "N": N, "I": I, "H": H, "T": T, "index": 0, "size": I, "vocabulary_size": VOCABULARY, "embedding_size": I,
     "output_size": O, "nonlinearity": 0, "variant": 0, "bias": 1, "probability": 0.25, "capacity": 2048,
     "byte_count": None, "status": -1,
+    "rows": ROWS, "classes": CLASSES, "tensor_count": len(TENSORS), "dtype": 0, "max_norm": 0.5, "norm_type": 2.0,
+    "learning_rate": 0.25,
 }
+#: What `count` counts.
+COUNTS = {"rnn_threads_set": 2, "rnn_loss_mse": ELEMENTS, "rnn_loss_mse_f64": ELEMENTS, "rnn_optimizer_create": NUMBER_COUNT}
+
 
 #: Pointers that rnn.h allows to be NULL.
 CELL_OPTIONAL = {"hidden_state", "cell_state", "bias_ih", "bias_hh", "out_trace"}
 OPTIONAL = {
-    "lengths", "state", "out_input_gradient", "out_gradients", "final_state_gradient", "initial_state_gradient", "options",
-    "out_length",
+    "lengths", "state", "out_input_gradient", "final_state_gradient", "initial_state_gradient", "options", "out_length",
+    "class_weights", "out_gradient", "out_report",
 }
 
 
@@ -402,6 +528,10 @@ def optional(function: Function, name: str) -> bool:
     if name == "options":
         return function.name != "rnn_builder_add_recurrent"
     if name == "state":
+        return "_network_" in function.name or bool(TRAINER_FUNCTION.match(function.name))
+    if name == "optimizer":
+        return function.name == "rnn_trainer_create"  # options there
+    if name == "out_gradients":
         return "_network_" in function.name
     if name == "input":
         return function.name.startswith("rnn_builder_")
@@ -418,10 +548,15 @@ def count_of(function: Function, position: int) -> Optional[Parameter]:
 
 def array_before(function: Function, parameter: Parameter) -> Optional[Parameter]:
     position = function.parameters.index(parameter)
+    if CLIP_FUNCTION.match(function.name):
+        return None  # its arrays share tensor_count
     if position and count_of(function, position - 1) is parameter and function.parameters[position - 1].is_pointer:
         return function.parameters[position - 1]
     return None
 
+
+#: Of a trainer whose loss is cross-entropy, and squared error.
+UNUSED_TARGETS = ("value_targets", "class_targets")
 
 ARRAY_TYPES = {"float": ctypes.c_float, "double": ctypes.c_double, "int64_t": ctypes.c_int64}
 
@@ -445,16 +580,28 @@ def recipe(call: Call, parameter: Parameter) -> Argument:
     if kind == "char *" and name == "buffer":
         memory = Memory(NUMBERS["capacity"])
         return Argument(memory.address, memory, writable=True)
+    if name in ("gradients", "counts") and CLIP_FUNCTION.match(function.name):
+        if name == "counts":
+            memory = Memory(8 * len(TENSORS), bytes((ctypes.c_size_t * len(TENSORS))(*TENSORS)))
+            return Argument(memory.address, memory)
+        tensors = [call.world.values(count, count) for count in TENSORS]
+        memory = pointer_memory(*tensors)
+        return Argument(memory.address, memory, inner=tensors, inner_writable=True)
+    if name == UNUSED_TARGETS[call.world.loss] and TRAINER_FUNCTION.match(function.name):
+        return Argument(None)
     if parameter.is_pointer and parameter.target in ARRAY_TYPES:
         count = elements(call, name)
         if count is None:
             raise unknown(function, parameter)
         ctype = ARRAY_TYPES[parameter.target]
-        if ctype is ctypes.c_int64:
-            values = [i % VOCABULARY for i in range(count)] if name == "tokens" else [T - i % T for i in range(count)]
+        if ctype is ctypes.c_int64 and parameter.is_const:
+            below = {"tokens": VOCABULARY, "targets": CLASSES, "class_targets": O}
+            if name not in below and name != "lengths":
+                raise unknown(function, parameter)
+            values = [i % below[name] for i in range(count)] if name in below else [T - i % T for i in range(count)]
             contents = bytes((ctype * count)(*values))
         else:
-            contents = pattern(ctype, count, len(name)) if parameter.is_const else b""
+            contents = pattern(ctype, count, len(name)) if parameter.is_const or name == "parameters" else b""
         memory = Memory(count * ctypes.sizeof(ctype), contents)
         return Argument(memory.address, memory, writable=not parameter.is_const)
     if kind == "size_t *" or kind in ("float **", "double **", "int64_t **"):
@@ -470,9 +617,13 @@ def recipe(call: Call, parameter: Parameter) -> Argument:
     array = array_before(function, parameter)
     if array is not None:
         behind = call.arguments[array.name].memory
+        if behind is None:
+            return Argument(0)
         if array.target in ARRAY_TYPES:
             return Argument(behind.size // ctypes.sizeof(ARRAY_TYPES[array.target]))
         return Argument(behind.size // (8 if array.name == "inputs" else 1))
+    if kind in header.SCALARS and name == "count" and function.name in COUNTS:
+        return Argument(COUNTS[function.name])
     if kind in header.SCALARS and NUMBERS.get(name) is not None:
         return Argument(NUMBERS[name])
     raise unknown(function, parameter)
@@ -507,7 +658,11 @@ def cases(function: Function) -> Iterator[Case]:
     for position, parameter in enumerate(function.parameters):
         name, kind = parameter.name, parameter.type
         words = [name, re.sub(r"^out_", "", name)]
-        if kind == "const char *":
+        if TRAINER_FUNCTION.match(function.name) and name.startswith(UNUSED_TARGETS[0]):
+            continue  # below, with the loss that reads them
+        if CLIP_FUNCTION.match(function.name) and name in ("gradients", "counts", "tensor_count"):
+            yield from tensor_cases(function, parameter, words)
+        elif kind == "const char *":
             yield from text_cases(function, name, words)
         elif kind == "const char *const *":
             yield from text_list_cases(name, words)
@@ -521,6 +676,152 @@ def cases(function: Function) -> Iterator[Case]:
             yield from count_cases(function, parameter, words)
         else:
             yield from number_cases(function, parameter, words)
+    if TRAINER_FUNCTION.match(function.name):
+        yield from target_cases(function)
+    yield from struct_combinations(function)
+
+
+def target_cases(function: Function) -> Iterator[Case]:
+    """Of a trainer, the targets that its loss does not read."""
+    for unused in UNUSED_TARGETS:
+        used = UNUSED_TARGETS[1 - UNUSED_TARGETS.index(unused)]
+        words = [unused, used]
+
+        def also(call, unused=unused):
+            count = elements(call, unused)
+            memory = int64_memory([0] * count) if unused == "class_targets" else call.world.values(count)
+            argument = call.arguments[unused]
+            argument.value, argument.memory = memory.address, memory
+            call.set(unused + "_count", count)
+
+        def instead(call, unused=unused, used=used):
+            also(call, unused)
+            call.set(used, None)
+            call.set(used + "_count", 0)
+        loss = UNUSED_TARGETS.index(unused)
+        yield Case(f"{unused} too", also, INVALID, words, loss=loss)
+        yield Case(f"{unused} instead", instead, INVALID, words, loss=loss)
+        yield Case(f"{unused}_count alone", setting(unused + "_count", 1), INVALID, words, loss=loss)
+    yield Case("valid, squared error", lambda call: None, SUCCEED, loss=1)
+    for position, parameter in enumerate(function.parameters):
+        if parameter.name.startswith("value_targets"):
+            words = [parameter.name]
+            found = count_cases(function, parameter, words) if array_before(function, parameter) else pointer_cases(
+                function, position, words)
+            for case in found:
+                case.loss = 1
+                yield case
+    for case in number_cases(function, next(each for each in function.parameters if each.name == "T"), ["T"]):
+        case.label += ", squared error"
+        case.loss = 1
+        yield case
+
+    def nothing(call):
+        call.set("T", 0)
+        for argument in ("input", "tokens", "lengths", "class_targets", "value_targets"):
+            call.set(argument, None)
+            call.set(argument + "_count", 0)
+    for loss in (0, 1):
+        yield Case(f"T = 0 and no array, loss {loss}", nothing, SUCCEED, loss=loss)
+
+
+def clip_report(call: Call):
+    return HEADER.structs["rnn_clip_report"].from_address(call.arguments["out_report"].memory.address)
+
+
+def tensor_cases(function: Function, parameter: Parameter, words: List[str]) -> Iterator[Case]:
+    """Arrays of arrays: gradients, counts, tensor_count."""
+    name = parameter.name
+    words = words + ["gradients"]
+    size = ctypes.sizeof(ARRAY_TYPES["double" if function.name.endswith("_f64") else "float"])
+    if name == "tensor_count":
+        for count in range(len(TENSORS)):
+            def fewer(call, count=count):
+                call.set(name, count)
+                call.untouched = call.arguments["gradients"].inner[count:]
+            yield Case(f"{name} = {count}", fewer, SUCCEED)
+        # What may be there cannot be checked; what no memory can hold can.
+        for label, value in (("SIZE_MAX", SIZE_MAX), ("SIZE_MAX / 2", SIZE_MAX // 2), ("SIZE_MAX / 2 + 1", SIZE_MAX // 2 + 1),
+                             ("SIZE_MAX / 8", SIZE_MAX // 8)):
+            yield Case(f"{name} = {label}", setting(name, value), INVALID, words)
+        return
+
+    def none(call):
+        call.set("tensor_count", 0)
+        call.set(name, None)
+        call.untouched = call.arguments["gradients"].inner
+    yield Case(f"{name} = NULL", setting(name, None), INVALID, words)
+    yield Case(f"{name} = NULL, with tensor_count 0", none, SUCCEED)
+    yield Case(f"{name} misaligned", lambda call: call.set(name, call.arguments[name].value - 1), INVALID, words + ["align"])
+    if name == "counts":
+        for index in range(len(TENSORS)):
+            for label, value in (("SIZE_MAX", SIZE_MAX), ("SIZE_MAX / 2", SIZE_MAX // 2),
+                                 ("SIZE_MAX / 2 + 1", SIZE_MAX // 2 + 1), ("SIZE_MAX / 4", SIZE_MAX // 4)):
+                yield Case(f"{name}[{index}] = {label}", replacing(name, index, ctypes.c_size_t(value)), INVALID, words)
+
+            def empty(call, index=index):
+                replacing(name, index, ctypes.c_size_t(0))(call)
+                call.untouched = [call.arguments["gradients"].inner[index]]
+            yield Case(f"{name}[{index}] = 0", empty, SUCCEED)
+        return
+
+    def pointing(index: int, address: Callable[[Call], int], count: Optional[int] = None):
+        def change(call):
+            replacing(name, index, ctypes.c_size_t(address(call)))(call)
+            if count is not None:
+                replacing("counts", index, ctypes.c_size_t(count))(call)
+        return change
+
+    for index, count in enumerate(TENSORS):
+        other = 1 - index
+        yield Case(f"{name}[{index}] = NULL", pointing(index, lambda call: 0), INVALID, words)
+        yield Case(f"{name}[{index}] = NULL with count 0", pointing(index, lambda call: 0, 0), SUCCEED)
+        yield Case(f"{name}[{index}] misaligned",
+                   pointing(index, lambda call, index=index: call.arguments[name].inner[index].address - 1), INVALID, words)
+        for label, shift in (("", 0), (", 1 element in", size), (", at the end", (TENSORS[other] - 1) * size)):
+            def inside(call, other=other, shift=shift):
+                return call.arguments[name].inner[other].address + shift
+            yield Case(f"{name}[{index}] overlaps {name}[{other}]{label}", pointing(index, inside, 1), INVALID,
+                       words + ["overlap"])
+        for array in (name, "counts"):
+            yield Case(f"{name}[{index}] overlaps {array}",
+                       pointing(index, lambda call, array=array: call.arguments[array].memory.address, 1),
+                       INVALID, words + ["overlap"])
+        for value in (math.nan, math.inf, -math.inf):
+            def not_finite(call, index=index, count=count, value=value):
+                tensor = call.arguments[name].inner[index]
+                tensor.write(tensor.read()[:-size] + bytes(call.world.ctype(value)))
+                call.untouched = call.arguments[name].inner
+
+            def reported(call, index=index):
+                report = clip_report(call)
+                found = (report.non_finite, report.non_finite_index, report.scale)
+                return [] if found == (1, index, 1.0) else [f"reported {found}"]
+            yield Case(f"{name}[{index}] with {value}", not_finite, SUCCEED, after=reported)
+
+    def huge(call):
+        # The norm is finite or, in double, not: then nothing is scaled.
+        largest = 3e38 if size == 4 else 1e300
+        for tensor in call.arguments[name].inner:
+            tensor.write(bytes(call.world.ctype(largest)) * (tensor.size // size))
+        if size == 8:
+            call.untouched = call.arguments[name].inner
+
+    def finite(call):
+        report = clip_report(call)
+        right = report.non_finite == 0 and (report.scale == 1 if size == 8 else 0 < report.scale < 1)
+        return [] if right else [f"reported norm {report.total_norm}, scale {report.scale}, non_finite {report.non_finite}"]
+    yield Case(f"{name} huge", huge, SUCCEED, after=finite)
+
+    def huge_measured(call):
+        huge(call)
+        call.set("max_norm", math.inf)
+        call.untouched = call.arguments[name].inner
+
+    def unscaled(call):
+        report = clip_report(call)
+        return [] if report.scale == 1 else [f"reported scale {report.scale}"]
+    yield Case(f"{name} huge, only measured", huge_measured, SUCCEED, after=unscaled)
 
 
 def text_cases(function: Function, name: str, words: List[str]) -> Iterator[Case]:
@@ -611,6 +912,12 @@ def handle_cases(function: Function, parameter: Parameter, words: List[str]) -> 
             yield Case(f"{name} = a live {other}", lambda call, other=other: call.set(name, call.world.handle(other)),
                        bad_handle, words)
 
+            # The kind is in the topmost byte; the rest still leads to the other object.
+            def forged(call, other=other):
+                below = (1 << 56) - 1
+                call.set(name, call.arguments[name].value & ~below | call.world.handle(other) & below)
+            yield Case(f"{name} = a live {other} under this kind", forged, bad_handle, words)
+
     def destroyed(call):
         handle = call.world.new(kind)
         getattr(library, kind + "_destroy")(handle)
@@ -652,6 +959,21 @@ def handle_cases(function: Function, parameter: Parameter, words: List[str]) -> 
         yield Case(f"{name} of another batch size", of_another_batch_size, SHAPE, words + ["batch"])
 
 
+#: Outputs that may be an input, by rnn.h.
+IN_PLACE = {"out_gradient": ("logits", "prediction")}
+
+
+def as_apart(function: Function, name: str) -> Callable[[Call], List[str]]:
+    """An output that took the place of an input has the bits of one that did not."""
+    def compare(call):
+        apart = Call(function)
+        apart.invoke()
+        expected = apart.arguments[name].memory.read()
+        apart.close()
+        return [] if call.arguments[name].memory.read()[:len(expected)] == expected else [f"{name} is another in place"]
+    return compare
+
+
 def pointer_cases(function: Function, position: int, words: List[str]) -> Iterator[Case]:
     """Arrays and places for results."""
     parameter = function.parameters[position]
@@ -691,6 +1013,8 @@ def pointer_cases(function: Function, position: int, words: List[str]) -> Iterat
             if other is parameter or not other.is_pointer or other.target not in ARRAY_TYPES:
                 continue
             for shift in (0, 1):
+                if parameter.target == "double" and shift and other.name == "out_loss":
+                    continue  # of one element
                 def overlap(call, other=other, shift=shift):
                     # Both in one piece of memory that is long enough for either.
                     first, second = call.arguments[name], call.arguments[other.name]
@@ -698,6 +1022,9 @@ def pointer_cases(function: Function, position: int, words: List[str]) -> Iterat
                     longer.write(second.memory.read())
                     second.memory = first.memory = longer
                     second.value, first.value = longer.address, longer.address + shift * size
+                if shift == 0 and other.name in IN_PLACE.get(name, ()):
+                    yield Case(f"{name} is {other.name}", overlap, SUCCEED, after=as_apart(function, name))
+                    continue
                 yield Case(f"{name} overlaps {other.name}, {shift} elements in", overlap, INVALID,
                            words + [other.name, "overlap"])
 
@@ -708,9 +1035,40 @@ def pointer_cases(function: Function, position: int, words: List[str]) -> Iterat
         for value in (-1, T + 1, 2**63 - 1, -(2**63)):
             yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["length"])
         yield Case(f"{name}[1] = 0", replacing(name, 1, ctypes.c_int64(0)), SUCCEED)
+    if name in ("targets", "class_targets"):
+        classes = CLASSES if name == "targets" else O
+        for value in (-1, -99, classes, 2**31, 2**63 - 1, -(2**63)):
+            yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["target"])
+        yield Case(f"{name}[1] = -100, ignored", replacing(name, 1, ctypes.c_int64(-100)), SUCCEED)
+
+        def all_ignored(call):
+            memory = call.arguments[name].memory
+            memory.write(bytes(ctypes.c_int64(-100)) * (memory.size // 8))
+        yield Case(f"{name} all ignored", all_ignored, SUCCEED)
+    if name == "out_loss":
+        size = ROWS if "cross_entropy" in function.name else ELEMENTS
+
+        def unreduced(count: int):
+            def change(call):
+                filling("options", reduction=HEADER.constants["RNN_REDUCTION_NONE"])(call)
+                memory = Memory(8 * count)
+                call.arguments[name].memory, call.arguments[name].value = memory, memory.address
+                call.arguments[name].needed = 8 * size
+                call.set("loss_count", count)
+            return change
+        yield Case(f"{name} without reduction", unreduced(size), SUCCEED)
+        yield Case(f"{name} without reduction, three more than needed", unreduced(size + 3), SUCCEED)
+        for count in (0, 1, size - 1):
+            yield Case(f"{name} without reduction, of {count}", unreduced(count), SHORT, words + ["loss_count"])
     if target in ("float", "double") and parameter.is_const:
-        nan = ARRAY_TYPES[target](math.nan)
-        yield Case(f"{name} with a NaN", replacing(name, 0, nan), SUCCEED)
+        number = ARRAY_TYPES[target]
+        sampling = bool(SAMPLE_FUNCTION.match(function.name))
+        yield Case(f"{name} with a NaN", replacing(name, 0, number(math.nan)), INVALID if sampling else SUCCEED, words)
+        yield Case(f"{name} with an infinity", replacing(name, 1, number(math.inf)), INVALID if sampling else SUCCEED, words)
+        yield Case(f"{name} with -infinity", replacing(name, 1, number(-math.inf)), SUCCEED, words)
+        if sampling:
+            yield Case(f"{name} all -infinity", lambda call: call.arguments[name].memory.write(
+                bytes(number(-math.inf)) * VOCABULARY), INVALID, words)
 
 
 def replacing(name: str, index: int, value) -> Callable[[Call], None]:
@@ -724,7 +1082,14 @@ def count_cases(function: Function, parameter: Parameter, words: List[str]) -> I
     name = parameter.name
     array = array_before(function, parameter)
     words = words + [array.name, re.sub(r"^out_", "", array.name), "count"]
-    exact = function.name.removesuffix("_f64") in ("rnn_network_parameter_set", "rnn_state_write")
+    exact = function.name.removesuffix("_f64") in ("rnn_network_parameter_set", "rnn_state_write", "rnn_optimizer_step")
+    if SAMPLE_FUNCTION.match(function.name):  # the count says how many there are
+        yield Case(f"{name} = 0", setting(name, 0), INVALID, words)
+        for value in (1, VOCABULARY - 1):
+            yield Case(f"{name} = {value}", setting(name, value), SUCCEED)
+        for value in (2**31, 2**32, 2**40, SIZE_MAX // 4, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX):
+            yield Case(f"{name} = {value:#x}", setting(name, value), INVALID, words)
+        return
     short = SHAPE if exact else SHORT
     if array.name == "bytes":
         short = (ERRORS["RNN_ERROR_FORMAT"],) + INVALID
@@ -732,6 +1097,8 @@ def count_cases(function: Function, parameter: Parameter, words: List[str]) -> I
         short = INVALID
 
     for value in (0, 1):
+        if array.name == "out_loss" and value == 1:
+            continue  # all that is needed
         expected = ANY if optional(function, array.name) and value == 0 else short
         yield Case(f"{name} = {value}", setting(name, value), expected, words)
     yield Case(f"{name} one short", lambda call: call.set(name, call.arguments[name].value - 1), short, words)
@@ -754,14 +1121,21 @@ def count_cases(function: Function, parameter: Parameter, words: List[str]) -> I
 def number_cases(function: Function, parameter: Parameter, words: List[str]) -> Iterator[Case]:
     name, kind = parameter.name, parameter.type
     adding = bool(BUILDER_FUNCTION.match(function.name))
-    if kind == "double":
+    if kind == "double" and name in NUMBER_RANGES:
+        bad, good = NUMBER_RANGES[name]
+        for value in bad:
+            yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
+        for value in good:
+            yield Case(f"{name} = {value}", setting(name, value), SUCCEED)
+    elif kind == "double":
         for value in (math.nan, math.inf, -math.inf, -0.1, 1.0, 1.5):
             yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
         yield Case(f"{name} = 0", setting(name, 0.0), SUCCEED)
     elif kind == "int32_t":
         for value in (-1, 2, 99, 2**31 - 1, -(2**31)):
             yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
-        yield Case(f"{name} = 0", setting(name, 0), SUCCEED)
+        for value in (0, 1):
+            yield Case(f"{name} = {value}", setting(name, value), SUCCEED)
     elif kind == "rnn_status":
         for value in (0, 1, -11, -12, 2**31 - 1, -(2**31)):
             yield Case(f"{name} = {value}", setting(name, value), SUCCEED)
@@ -770,6 +1144,55 @@ def number_cases(function: Function, parameter: Parameter, words: List[str]) -> 
             yield Case(f"{name} = {value:#x}", setting(name, value), NOT_FOUND, words + [str(value)])
     elif kind == "size_t" and name == "capacity":
         pass  # with its buffer
+    elif function.name == "rnn_threads_set":
+        for value in (0, 1025, 2**31, 2**32, 2**40, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX):
+            yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
+        for value in (1, 3, 1024):
+            yield Case(f"{name} = {value}", setting(name, value), SUCCEED,
+                       after=lambda call, value=value: [] if library.rnn_threads_get() == value else ["set another number"])
+    elif function.name == "rnn_optimizer_create" and name == "count":
+        def of_kind(kind: int, value: int):
+            def change(call):
+                filling("options", kind=HEADER.constants[kind])(call)
+                call.set(name, value)
+            return change
+        for each in ("RNN_OPTIMIZER_SGD", "RNN_OPTIMIZER_ADAM", "RNN_OPTIMIZER_RMSPROP"):
+            for value in (0, 1):
+                yield Case(f"{name} = {value}, {each}", of_kind(each, value), SUCCEED)
+            for value in (2**31, 2**40, 2**62, SIZE_MAX // 4, SIZE_MAX // 2):
+                # Plain SGD keeps nothing.
+                yield Case(f"{name} = {value:#x}, {each}", of_kind(each, value),
+                           SUCCEED if each == "RNN_OPTIMIZER_SGD" else FAIL, words + ["memory"])
+            for value in (SIZE_MAX // 2 + 1, SIZE_MAX):
+                yield Case(f"{name} = {value:#x}, {each}", of_kind(each, value), INVALID, words)
+    elif LOSS_FUNCTION.match(function.name) and name in ("rows", "count"):
+        arrays = [other.name for other in function.parameters if other.is_pointer]
+
+        def fewer(value: int):
+            def change(call):
+                call.set(name, value)
+                argument = call.arguments["out_gradient"]
+                argument.needed = value * argument.memory.size // (ROWS if name == "rows" else ELEMENTS)
+            return change
+        for value in (0, 1):
+            yield Case(f"{name} = {value}", fewer(value), SUCCEED)
+
+        def empty(call):
+            fewer(0)(call)
+            for other in set(arrays) - {"out_loss", "options"}:
+                call.set(other, None)
+            for other in ("logits", "targets", "class_weights", "prediction", "target", "gradient"):
+                if other + "_count" in call.arguments:
+                    call.set(other + "_count", 0)
+        yield Case(f"{name} = 0, and no array", empty, SUCCEED)
+        for value in (2**31, 2**32, 2**40, SIZE_MAX // 4, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX):
+            yield Case(f"{name} = {value:#x}", setting(name, value), FAIL, words + arrays + ["large"])
+        if name == "rows":
+            for value in (2**31, 2**40, SIZE_MAX // 2):  # nothing is needed of so many classes
+                def no_rows(call, value=value):
+                    empty(call)
+                    call.set("classes", value)
+                yield Case(f"rows = 0, classes = {value:#x}", no_rows, SUCCEED)
     elif kind == "size_t":
         arrays = [other.name for other in function.parameters if other.is_pointer]
         words = words + arrays + ["count", "batch", "large"]
@@ -790,6 +1213,100 @@ def number_cases(function: Function, parameter: Parameter, words: List[str]) -> 
                 yield Case(f"{name} = {value:#x}", setting(name, value), ANY if adding else FAIL, words)
     else:
         raise unknown(function, parameter)
+
+
+#: Arguments in double: values that are refused, values that are not.
+NUMBER_RANGES = {
+    "max_norm": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, -0.0, 5e-324, 0.1, 1e300, math.inf)),
+    "norm_type": ((math.nan, -math.inf, -1.0, 0.0, 0.99), (1.0, 1.5, 2.0, 3.0, 1e300, math.inf)),
+    "learning_rate": ((math.nan, math.inf, -math.inf, -0.1), (0.0, -0.0, 5e-324, 1.5, 1e300)),
+}
+
+_not_finite = (math.nan, math.inf, -math.inf)
+_no_flag = (-1, 2, 99, 2**31 - 1, -(2**31))
+_no_choice = (-1, 4, 99, 2**31 - 1, -(2**31))
+_too_large = (SIZE_MAX // 2 + 1, SIZE_MAX)
+_sizes = (1, 2, 3, 4, 2**31, 2**32, 2**62, SIZE_MAX // 2)
+_any_64 = (1, 2**31, 2**63, SIZE_MAX)
+_decay = ((*_not_finite, -0.1, 1.0, 1.5), (0.0, 5e-324, 0.5, 0.999))
+_positive = ((*_not_finite, -0.1), (0.0, 5e-324, 0.5, 2.0))
+#: Fields of options: values that are refused, values that are not; each with all others at their default.
+FIELD_RANGES = {
+    "rnn_cross_entropy_options": {
+        "reduction": (_no_choice + (3,), (0, 1)),  # 2 needs a longer out_loss
+        "has_ignore_index": (_no_flag, (0, 1)),
+        "ignore_index": ((), (1, -1, 2**63 - 1, -(2**63))),
+        "label_smoothing": ((*_not_finite, -0.1, 1.1), (0.0, 5e-324, 0.5, 1.0)),
+    },
+    "rnn_mse_options": {"reduction": (_no_choice + (3,), (0, 1))},
+    "rnn_optimizer_options": {
+        "kind": (_no_choice, (0, 1, 2, 3)),
+        "nesterov": (_no_flag + (1,), (0,)),  # needs momentum
+        "amsgrad": (_no_flag, (0, 1)),
+        "centered": (_no_flag, (0, 1)),
+        "learning_rate": _positive, "momentum": _positive, "weight_decay": _positive, "epsilon": _positive,
+        "dampening": (_not_finite, (0.0, 0.5, 1.0)),
+        "beta1": _decay, "beta2": _decay, "alpha": _decay,
+    },
+    "rnn_trainer_options": {
+        "loss": (_no_choice + (2,), (0, 1)),
+        "has_ignore_index": (_no_flag, (0, 1)),
+        "ignore_index": ((), (1, -1, 2**63 - 1, -(2**63))),
+        "clip_norm": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, 5e-324, 0.5, 1e300, math.inf)),
+        "update_interval": (_too_large, _sizes),
+        "backward_steps": ((*_too_large, *_sizes), ()),  # needs update_interval
+        "dropout_seed": ((), _any_64),
+    },
+    "rnn_sample_options": {
+        "temperature": ((*_not_finite, -0.1, -5e-324), (0.0, 5e-324, 0.5, 1e300)),
+        "top_k": (_too_large, _sizes),
+        "top_p": ((*_not_finite, -0.1, 1.1), (0.0, 5e-324, 0.5, 1.0)),
+        "greedy": (_no_flag, (0, 1)),
+        "seed": ((), _any_64), "position": ((), _any_64),
+    },
+}
+#: The same for several fields at once.
+COMBINATIONS = {
+    "rnn_cross_entropy_options": (
+        (dict(has_ignore_index=1, ignore_index=2), SUCCEED), (dict(has_ignore_index=1, ignore_index=-(2**63)), SUCCEED),
+    ),
+    "rnn_optimizer_options": (
+        (dict(momentum=0.9, nesterov=1), SUCCEED), (dict(momentum=0.9, nesterov=1, dampening=0.1), INVALID),
+        (dict(kind=1, amsgrad=1), SUCCEED), (dict(kind=2, amsgrad=1, weight_decay=0.1), SUCCEED),
+        (dict(kind=3, centered=1, momentum=0.9), SUCCEED), (dict(kind=3, centered=1, momentum=0.9, weight_decay=0.1), SUCCEED),
+    ),
+    "rnn_trainer_options": (
+        (dict(update_interval=2, backward_steps=3), SUCCEED), (dict(update_interval=2, backward_steps=1), INVALID),
+        (dict(update_interval=1, backward_steps=SIZE_MAX // 2), SUCCEED),
+        (dict(update_interval=1, backward_steps=SIZE_MAX), INVALID),
+        (dict(update_interval=SIZE_MAX // 2, backward_steps=SIZE_MAX // 2), SUCCEED),
+        (dict(update_interval=2**62, backward_steps=2**62), SUCCEED), (dict(update_interval=1, loss=1), SUCCEED),
+        (dict(has_ignore_index=1, ignore_index=1), SUCCEED),
+    ),
+    "rnn_sample_options": (
+        (dict(top_k=2, top_p=0.5, temperature=0.5), SUCCEED), (dict(top_k=1, temperature=5e-324), SUCCEED),
+        (dict(greedy=1, temperature=math.nan), INVALID), (dict(greedy=1, top_p=2.0), INVALID),
+    ),
+}
+
+
+#: Options of which the fields are known by their names and types alone.
+GENERAL_OPTIONS = tuple(f"rnn_{name}_options" for name in (
+    "builder", "recurrent", "build", "load", "save", "state", "stream", "run", "train", "backward"))
+
+
+def struct_combinations(function: Function) -> Iterator[Case]:
+    for parameter in function.parameters:
+        for fields, expected in COMBINATIONS.get(parameter.target, ()) if parameter.is_const else ():
+            label = ", ".join(f"{field} = {value}" for field, value in fields.items())
+            yield Case(f"{parameter.name}->{label}", filling(parameter.name, **fields), expected, list(fields))
+
+
+def in_order_of_likelihood(call: Call) -> List[str]:
+    """A temperature near 0 draws the most likely."""
+    logits = (call.world.ctype * VOCABULARY).from_address(call.arguments["logits"].memory.address)
+    token = int.from_bytes(call.arguments["out_token"].memory.read(), "little")
+    return [] if token == max(range(VOCABULARY), key=lambda i: logits[i]) else [f"drew {token} of {list(logits)}"]
 
 
 #: Fields in which every value but those of the header's constants (or 0 and 1) is an error.
@@ -818,6 +1335,8 @@ def struct_cases(function: Function, parameter: Parameter, words: List[str]) -> 
 
     for value in (0, 1, 7):
         yield Case(f"{name}->struct_size = {value}", resized(value, size), INVALID, words)
+    if parameter.is_const and parameter.target not in (*FIELD_RANGES, *GENERAL_OPTIONS):
+        raise SystemExit(f"no recipe for {parameter.target}: teach Tests/C/bad_arguments.py the values of its fields")
     required = function.name == "rnn_builder_add_recurrent"  # hidden_size must be there
     yield Case(f"{name}->struct_size = 8", resized(8, 8), INVALID if required else SUCCEED, words + ["hidden_size"])
     fields = [getattr(struct, field).offset for field, *_ in struct._fields_]
@@ -842,6 +1361,15 @@ def struct_cases(function: Function, parameter: Parameter, words: List[str]) -> 
     for field, ctype in struct._fields_[1:]:
         values: Sequence = ()
         expected: Sequence[int] = ANY
+        if parameter.target in FIELD_RANGES and field != "reserved":
+            if field not in FIELD_RANGES[parameter.target]:
+                raise SystemExit(f"no recipe for {parameter.target}.{field}: teach Tests/C/bad_arguments.py its values")
+            for wanted, values in zip((INVALID, SUCCEED), FIELD_RANGES[parameter.target][field]):
+                for value in values:
+                    cold = field == "temperature" and 0 < value < 1e-300
+                    yield Case(f"{name}->{field} = {value}", filling(name, **{field: value}), wanted,
+                               words + [field, str(value)], after=in_order_of_likelihood if cold else None)
+            continue
         if ctype is ctypes.c_int32:
             values = (-1, 99, 2**31 - 1, -(2**31))
             expected = INVALID if field in CHOICES else ANY
@@ -884,7 +1412,7 @@ def filling(name: str, **fields) -> Callable[[Call], None]:
 
 #: What messages call some arguments: a builder's errors name the node, a file's the path.
 ALIASES = {"probability": ["dropout"], "num_layers": ["layers"], "input": ["reads"], "inputs": ["reads"],
-           "path": ["cannot open", "cannot replace"], "batch_size": ["rows"]}
+           "path": ["cannot open", "cannot replace"], "batch_size": ["rows"], "optimizer": ["options"]}
 
 
 def mentions(message: str, word: str) -> bool:
@@ -898,7 +1426,7 @@ def mentions(message: str, word: str) -> bool:
 def judge(function: Function, case: Case) -> List[str]:
     """Makes the call; what is wrong with what it did."""
     wrong: List[str] = []
-    call = Call(function)
+    call = Call(function, case.loss)
     case.change(call)
     arguments = call.arguments
     memories = call.memories()
@@ -914,6 +1442,8 @@ def judge(function: Function, case: Case) -> List[str]:
 
     if function.result == "const char *":
         return [] if isinstance(result, bytes) else [f"gave {result!r}, not a text"]
+    if function.result == "size_t":
+        return [] if function.name == "rnn_threads_get" and 1 <= result <= 1024 else [f"gave {result}"]
     if function.result == "uint32_t":
         return []
     status = OK if function.result == "void" else result
@@ -937,6 +1467,8 @@ def judge(function: Function, case: Case) -> List[str]:
                 continue
             index = memories.index(memory)
             writable = argument.writable if memory is argument.memory else argument.inner_writable
+            if memory in call.untouched and before[index] != after[index]:
+                wrong.append(f"wrote to memory of {parameter.name} that it had to leave alone")
             if before[index][:GUARD] != after[index][:GUARD]:
                 wrong.append(f"wrote before {parameter.name}")
             shared = sum(other.memory is memory for other in arguments.values()) > 1
@@ -963,6 +1495,8 @@ def judge(function: Function, case: Case) -> List[str]:
             else:
                 wrong.append(f"failed, but wrote to {parameter.name}")
 
+    if case.after and status == OK:
+        wrong += case.after(call)
     if status != OK:
         objects_after = call.world.fingerprint()
         for kind in objects_before:
@@ -970,6 +1504,12 @@ def judge(function: Function, case: Case) -> List[str]:
                 wrong.append(f"failed, but changed the {kind}")
         if sorted(os.listdir(call.folder)) != files_before:
             wrong.append(f"failed, but left files: {sorted(os.listdir(call.folder))}")
+        for kind in World.LEARNERS:
+            if kind in objects_before and call.world.next_step(kind) != next_step_of_new(kind, call.world.double, case.loss):
+                wrong.append(f"failed, but the {kind} does not go on as before")
+    elif TRAINER_READER.match(function.name):
+        if call.world.next_step("rnn_trainer") != next_step_of_new("rnn_trainer", call.world.double, case.loss):
+            wrong.append("the trainer does not go on as before")
     elif function.result == "void":
         target = function.parameters[0].target
         destroyed_itself = arguments[function.parameters[0].name].value == call.world.objects.get(target)
@@ -986,6 +1526,8 @@ def judge(function: Function, case: Case) -> List[str]:
             made = int.from_bytes(argument.memory.read(), "little")
             if not made:
                 wrong.append(f"succeeded, but {parameter.name} is NULL")
+            else:
+                wrong += call.world.use(parameter.target.rstrip(" *"), made, call)
             getattr(library, parameter.target.rstrip(" *") + "_destroy")(made)
     call.close()
     return wrong

@@ -28,7 +28,7 @@ public struct CrossEntropy: Equatable, Sendable {
   }
 
   func check<Scalar: KernelScalar>(
-    classes: Int, targets: UnsafeBufferPointer<Int64>, classWeights: UnsafePointer<Scalar>?
+    classes: Int, targets: UnsafeBufferPointer<Int64>, named name: String = "targets", classWeights: UnsafePointer<Scalar>?
   ) throws(RNNError) {
     guard labelSmoothing >= 0, labelSmoothing <= 1 else {
       throw RNNError(.invalidArgument, "label_smoothing is \(labelSmoothing), expected 0 to 1")
@@ -37,7 +37,7 @@ public struct CrossEntropy: Equatable, Sendable {
       guard target >= 0, target < Int64(classes) else {
         throw RNNError(
           .invalidArgument,
-          "targets[\(row)] is \(target), expected 0 to \(classes - 1) or the ignore index \(ignoreIndex)")
+          "\(name)[\(row)] is \(target), expected 0 to \(classes - 1) or the ignore index \(ignoreIndex)")
       }
     }
   }
@@ -71,7 +71,8 @@ public struct CrossEntropy: Equatable, Sendable {
     }
     let rowTargets = UnsafeBufferPointer(rebasing: targets.prefix(rows))
     try check(classes: classes, targets: rowTargets, classWeights: classWeights?.baseAddress)
-    let scratch = try makeBuffer(Scalar.self, count: classes, for: "cross-entropy")
+    let needsScratch = rows > 0 && gradient == nil
+    let scratch = try makeBuffer(Scalar.self, count: needsScratch ? classes : 0, for: "cross-entropy")
     let rowLosses = try makeBuffer(Double.self, count: rows, for: "cross-entropy")
     withNumericMode {
       let weights = classWeights?.baseAddress

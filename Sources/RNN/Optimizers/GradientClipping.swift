@@ -56,7 +56,7 @@ public struct GradientClipping: Equatable, Sendable {
       if part.isNaN { total = part }
     }
     report.totalNorm = root(total)
-    guard report.nonFiniteIndex == nil else { return report }
+    guard report.nonFiniteIndex == nil, report.totalNorm.isFinite else { return report }
     report.scale = min(1, maxNorm / (report.totalNorm + 1e-6))
     if report.scale < 1 {
       let scale = Scalar(report.scale)

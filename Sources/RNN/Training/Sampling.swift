@@ -61,8 +61,10 @@ public func sample<Scalar: KernelScalar>(
     let largest = Double(logits[best])
     var total = 0.0
     for rank in 0..<kept {
-      let exponent = (Double(logits[Int(ranks[rank])]) - largest) / options.temperature
-      let weight = exponent == 0 ? 1 : exponent > -700 ? Normal.exponential(exponent) : 0
+      // A temperature so small that it counts as 0 leaves the largest logits alone.
+      let difference = Double(logits[Int(ranks[rank])]) - largest
+      let exponent = difference / options.temperature
+      let weight = difference == 0 ? 1 : exponent > -700 ? Normal.exponential(exponent) : 0
       weights.baseAddress[rank] = weight
       total += weight
     }

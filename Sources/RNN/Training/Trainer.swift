@@ -194,11 +194,10 @@ private final class TrainerCore<Scalar: KernelScalar> {
     let architecture = weights.architecture
     let (t, n) = (input.sequenceLength, input.batchSize)
     guard !input.isBatchFirst else { throw RNNError(.unsupported, "a trainer reads time-major sequences") }
-    let rows = architecture.hasSingleStepOutput ? n : try checkedProduct(max(t, 0), n, of: "T and N")
-    let output = try makeBuffer(
-      Scalar.self, count: try checkedProduct(rows, architecture.outputSize, of: "output"), for: "the output of a step")
-    let checked = try CheckedSequence(architecture, input, output: output.buffer, state: state)
-    try check(targets, rows: rows)
+    // The output stays in the memory of the step: as far as the checks go there is room for any.
+    let nowhere = UnsafeMutableBufferPointer(start: UnsafeMutablePointer<Scalar>(bitPattern: 64), count: largestCount)
+    let checked = try CheckedSequence(architecture, input, output: nowhere, state: state)
+    try check(targets, rows: architecture.hasSingleStepOutput ? n : try checkedProduct(t, n, of: "T and N"))
 
     // The longest window, before anything changes: from here on nothing fails. Sizes beyond the sequence mean all of it.
     let longest = max(t, 1)
@@ -234,7 +233,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
           if border < first { advance(checked, from: border, to: first, values, memory) }
         }
         let loss = pass(
-          checked, targets, from: first, lossFrom: begin, to: end, values, output.baseAddress, memory,
+          checked, targets, from: first, lossFrom: begin, to: end, values, memory,
           dropout: learns ? DropoutKey(seed: options.dropoutSeed, step: stepCount, firstTime: UInt64(first)) : nil)
         lossSum += loss.sum
         report.terms += loss.terms
@@ -256,14 +255,15 @@ private final class TrainerCore<Scalar: KernelScalar> {
       _ = try present(targets, count: rows, named: "class_targets", shape: "rows of the output")
       let loss = CrossEntropy(ignoreIndex: ignoreIndex)
       try loss.check(
-        classes: classes, targets: UnsafeBufferPointer(rebasing: targets.prefix(rows)),
+        classes: classes, targets: UnsafeBufferPointer(rebasing: targets.prefix(rows)), named: "class_targets",
         classWeights: UnsafePointer<Scalar>?.none)
     case (.values(let targets), .meanSquaredError):
       let count = try checkedProduct(rows, classes, of: "value_targets")
       _ = try present(targets, count: count, named: "value_targets", shape: "elements of the output")
     case (.values, .crossEntropy):
       throw RNNError(.invalidArgument, "the loss is cross-entropy, and class_targets is NULL")
-    case (.classes, .meanSquaredError):
+    case (.classes(let targets), .meanSquaredError):
+      if rows == 0, targets.isEmpty { return }
       throw RNNError(.invalidArgument, "the loss is squared error, and value_targets is NULL")
     }
   }
@@ -292,8 +292,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
   /// Forward and loss; leaves ∂(sum of losses)/∂output in `memory.outputGradient`.
   private func pass(
     _ sequence: CheckedSequence<Scalar>, _ targets: TrainingTargets<Scalar>, from first: Int, lossFrom begin: Int,
-    to end: Int, _ state: UnsafeMutablePointer<Scalar>, _ output: UnsafeMutablePointer<Scalar>,
-    _ memory: StepMemory<Scalar>, dropout: DropoutKey?
+    to end: Int, _ state: UnsafeMutablePointer<Scalar>, _ memory: StepMemory<Scalar>, dropout: DropoutKey?
   ) -> (sum: Double, terms: Int) {
     let architecture = weights.architecture
     let batch = batch(sequence, from: first, to: end)

@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 BUILD := build
 PYTHON := $(BUILD)/venv/bin/python
 
-.PHONY: build test swift-test c-test python-test valgrind install dependencies clean help
+.PHONY: demo build test swift-test c-test python-test valgrind install dependencies clean help
 
 build: ## build/librnn.so: optimised, needs no Swift where it runs
 	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
@@ -16,6 +16,16 @@ test: ## everything: installs what the tests need (apt, pip), then Swift, C and 
 	@$(MAKE) --no-print-directory swift-test
 	@$(MAKE) --no-print-directory c-test
 	@$(MAKE) --no-print-directory python-test
+
+demo: build ## trains a language model on real text, shows it, and continues it from C; TEXT=book.txt for your own text
+	@echo "== what the demo needs"
+	@test -x build/venv/bin/python || python3 -m venv build/venv
+	build/venv/bin/python -m pip install --quiet --requirement examples/demo/requirements.txt
+	@echo "== training, from Python"
+	PYTHONPATH=bindings/python/src build/venv/bin/python examples/demo/demo.py $(if $(TEXT),--text "$(TEXT)")
+	@echo "== the same model, from C"
+	$(CC) -std=c99 -Wall -Wextra -O2 -Iinclude examples/demo/continue.c -Lbuild -lrnn -Wl,-rpath,$(CURDIR)/build -o build/continue
+	build/continue demo-output/model.safetensors "The "
 
 dependencies: ## what tests need and is missing: apt packages, and Python packages in build/venv
 	@echo "== dependencies"

@@ -17,7 +17,7 @@ b_h = np.zeros((1, H))
 
 def forward(X, W_xh, W_hh, b_h):
     """All hidden states, [T + 1, N, H]; the first one is H_0 = 0."""
-    states = [np.zeros((X.shape[1], len(W_hh)))]
+    states = [np.zeros((X.shape[1], len(W_hh)), X.dtype)]
     for X_t in X:
         states.append(np.tanh(X_t @ W_xh + states[-1] @ W_hh + b_h))
     return np.array(states)

@@ -25,6 +25,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import sys
 import time
 from pathlib import Path
@@ -249,8 +250,8 @@ def main():
     trainer = librnn.Trainer(model, "cross_entropy", optimizer, clip_norm=options.clip)
     weights = sum(value.size for value in model.parameters.values())
     console.print(
-        f"{options.text or 'pydoc_data.topics'}: {len(train):,} characters to learn, {len(validation):,} to validate "
-        f"({(validation == 0).sum()} of them unknown), {size} different\n"
+        f"{options.text or 'pydoc_data.topics'}: {len(train):,} characters to learn, {len(validation):,} to validate, "
+        f"{size} different, {(validation == 0).sum()} unknown\n"
         f"{options.recipe}: {options.layers} x {options.cell.upper()}, {options.hidden} units, {weights:,} weights; "
         f"{options.batch} rows of {options.steps} steps; {options.epochs} epochs\n"
         f"librnn {librnn.__version__}, kernels {librnn.kernels()}, {librnn.get_num_threads()} threads"
@@ -273,7 +274,7 @@ def main():
                         f"gradient norm {report.gradient_norm:.2f}")  # fmt: skip
                 bar.update(task, completed=step, total=total, description=line)
                 # A log file has no bar.
-                if not console.is_terminal and (step == total or step % max(total // 10, 1) == 0):
+                if not console.is_terminal and (step == total or step % -(-total // 10) == 0):
                     console.print(f"step {step}/{total}  {line}")
     except KeyboardInterrupt:
         interrupted = True
@@ -324,7 +325,9 @@ def main():
         f"everything is in {options.output}/\nSHA-256 of the weights: {digest.hexdigest()}"
     )
     if options.picture is not None:
-        console.save_svg(options.picture, title="make demo")
+        picture = console.export_svg(title="make demo")
+        picture = re.sub(r"@font-face {.*?}", "", picture, flags=re.S)  # fonts from the network: any monospace one will do
+        Path(options.picture).write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ test: ## everything: installs what the tests need (apt, pip), then Swift, C and 
 	@$(MAKE) --no-print-directory c-test
 	@$(MAKE) --no-print-directory python-test
 
-demo: build ## trains a language model on real text, shows it, and continues it from C; TEXT=book.txt for your own text
+demo: dependencies build ## trains a language model on real text, shows it, and continues it from C; TEXT=book.txt for your own text
 	@echo "== what the demo needs"
-	@test -x build/venv/bin/python || python3 -m venv build/venv
 	build/venv/bin/python -m pip install --quiet --requirement examples/demo/requirements.txt
 	@echo "== training, from Python"
 	PYTHONPATH=bindings/python/src build/venv/bin/python examples/demo/demo.py $(if $(TEXT),--text "$(TEXT)")

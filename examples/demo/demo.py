@@ -26,6 +26,7 @@ import hashlib
 import json
 import math
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -259,7 +260,9 @@ def main():
 
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "model.safetensors"
-    history, interrupted = [], False
+    # Ctrl-C only asks: the loop ends between two steps. As an exception it could arrive in a finalizer, and be lost there.
+    history, asked = [], []
+    usual = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
     columns = [BarColumn(24), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"), TimeRemainingColumn()]
     begun = time.perf_counter()
     try:
@@ -268,6 +271,8 @@ def main():
             smooth = None
             for step, total, report in training(trainer, train, options):
                 history.append(report)
+                if asked:
+                    break
                 smooth = report.loss if smooth is None else 0.95 * smooth + 0.05 * report.loss
                 rate = step * options.batch * options.steps / (time.perf_counter() - begun)
                 line = (f"loss {smooth:.3f}  perplexity {math.exp(min(smooth, 99)):.2f}  {rate:,.0f} characters/s  "
@@ -276,11 +281,11 @@ def main():
                 # A log file has no bar.
                 if not console.is_terminal and (step == total or step % -(-total // 10) == 0):
                     console.print(f"step {step}/{total}  {line}")
-    except KeyboardInterrupt:
-        interrupted = True
+    finally:
+        signal.signal(signal.SIGINT, usual)
     seconds = time.perf_counter() - begun
     librnn.save(model, path)
-    if interrupted:
+    if asked:
         console.print(f"\ninterrupted after {len(history)} steps; the model so far is in {path}")
         sys.exit(130)
 

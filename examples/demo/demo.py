@@ -250,6 +250,9 @@ def main():
     optimizer = {"adam": librnn.optim.Adam, "sgd": librnn.optim.SGD}[options.optimizer](model, lr=options.lr)
     trainer = librnn.Trainer(model, "cross_entropy", optimizer, clip_norm=options.clip)
     weights = sum(value.size for value in model.parameters.values())
+    # Ctrl-C only asks: the loop ends between two steps. As an exception it could arrive in a finalizer, and be lost there.
+    history, asked = [], []
+    usual = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
     console.print(
         f"{options.text or 'pydoc_data.topics'}: {len(train):,} characters to learn, {len(validation):,} to validate, "
         f"{size} different, {(validation == 0).sum()} unknown\n"
@@ -260,9 +263,6 @@ def main():
 
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "model.safetensors"
-    # Ctrl-C only asks: the loop ends between two steps. As an exception it could arrive in a finalizer, and be lost there.
-    history, asked = [], []
-    usual = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
     columns = [BarColumn(24), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"), TimeRemainingColumn()]
     begun = time.perf_counter()
     try:

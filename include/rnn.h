@@ -410,6 +410,44 @@ RNN_CHECKED rnn_status rnn_builder_add_one_hot(
 /** Two: bias_ih_l0 and bias_hh_l0. Trained apart, as PyTorch does. */
 #define RNN_BIAS_DOUBLE 3
 
+/* Activation functions of gates, y = f(x), each with a backward. α and β are alpha and beta. */
+
+/** As the gate has it by itself: σ for gates, tanh for candidates and for h(C), φ for the vanilla cell. */
+#define RNN_ACTIVATION_DEFAULT 0
+/** 1 / (1 + e^-x). */
+#define RNN_ACTIVATION_SIGMOID 1
+/** max(0, min(1, α x + β)). ONNX and Keras up to 2: α 0.2, β 0.5; Keras 3 and PyTorch: α 1/6, β 0.5. Always say which. */
+#define RNN_ACTIVATION_HARD_SIGMOID 2
+#define RNN_ACTIVATION_TANH 3
+/** max(0, x). */
+#define RNN_ACTIVATION_RELU 4
+/** x for x >= 0, else α x. */
+#define RNN_ACTIVATION_LEAKY_RELU 5
+/** x for x > α, else 0. */
+#define RNN_ACTIVATION_THRESHOLDED_RELU 6
+/** α tanh(β x). */
+#define RNN_ACTIVATION_SCALED_TANH 7
+/** x for x >= 0, else α (e^x - 1). */
+#define RNN_ACTIVATION_ELU 8
+/** x / (1 + |x|). */
+#define RNN_ACTIVATION_SOFTSIGN 9
+/** ln(1 + e^x). */
+#define RNN_ACTIVATION_SOFTPLUS 10
+/** α x + β; the identity is α 1, β 0. */
+#define RNN_ACTIVATION_AFFINE 11
+
+/** How the two directions of a bidirectional layer become its output. @since 0.1 */
+/** Side by side, the forward direction first. */
+#define RNN_MERGE_CONCAT 0
+#define RNN_MERGE_SUM 1
+/** Half of the sum. */
+#define RNN_MERGE_MEAN 2
+/** Element by element. */
+#define RNN_MERGE_PRODUCT 3
+
+/** Activations of one direction: LSTM i, f, g, o and h (which is applied to C'); GRU r, z, n; vanilla h. */
+#define RNN_ACTIVATION_SLOTS 5
+
 typedef struct rnn_recurrent_options {
   size_t struct_size;
   /** H; required. */
@@ -424,15 +462,59 @@ typedef struct rnn_recurrent_options {
   int32_t gru_variant;
   /** RNN_BIAS_*. */
   int32_t bias;
-  /** 1: a second cell with weights of its own (suffix _reverse) reads the sequence backwards; output [.., 2*H]. */
+  /** 1: a second cell with weights of its own (suffix _reverse) reads the sequence backwards; see `merge`. */
   int32_t bidirectional;
   int32_t reserved;
-  /** Probability that an output of a layer, but the last, is dropped in rnn_network_forward_train; [0, 1). */
+  /** Probability that an output of a layer, but the last, is dropped in rnn_network_forward_train; [0, 1). A draw for each
+   *  element and step. */
   double dropout;
-} rnn_recurrent_options;
-#define RNN_RECURRENT_OPTIONS_INIT { sizeof(rnn_recurrent_options), 0, 0, 0, 0, 0, 0, 0, 0, 0.0 }
 
-/** Adds a stack of recurrent layers of one kind and size; output [.., D*H]. Options are required. @since 0.1 */
+  /** 1: the one direction reads each sequence backwards, from the row's own last step. Parameters have no suffix. The output
+   *  of a step stays at that step; rnn_builder_add_reverse puts it in the order of processing. Not with bidirectional. */
+  int32_t reverse;
+  /** RNN_MERGE_*, of a bidirectional layer; all but CONCAT need equal sizes of the directions. */
+  int32_t merge;
+  /** H of the backward direction where it differs; 0 means hidden_size. States are then NODE.h and NODE.h_reverse (and c). */
+  size_t hidden_size_reverse;
+  /** LSTM: P > 0 makes H' = (O ⊙ h(C')) W_hrᵀ with weight_hr [P, H]; h is [.., P], c stays [.., H]. 0: no projection. */
+  size_t proj_size;
+  /** 1: from the second layer on, a layer's input is added to its output: Y_l = H_l + Y_(l-1). Dropout acts on what the layer
+   *  reads, not on what is added. The sizes must fit, which they do but for `proj_size`-less changes of width. */
+  int32_t residual;
+  /** 1: the initial state is a parameter: h_0_l0 [H] (and c_0_l0), one row for all of the batch, zeros at first. It is used
+   *  where the caller gives no state, or one as rnn_state_create or rnn_state_reset leave it. */
+  int32_t learned_initial_state;
+  /** LSTM, 1: peephole connections, diagonal: weight_peephole_l0 [3, H], rows i, f, o. i and f see C, o sees C'. */
+  int32_t peepholes;
+  /** LSTM, 1: coupled gates, F = 1 - I. The rows of f in weights and biases are there, not used, and have gradient 0. */
+  int32_t coupled_gates;
+  /** LSTM: C' is kept in [-cell_clip, cell_clip], before it is used and passed on (TensorFlow, cuDNN, TFLite). 0: no limit. */
+  double cell_clip;
+  /** The input of each gate's and candidate's activation is kept in [-gate_clip, gate_clip] (ONNX `clip`). 0: no limit. */
+  double gate_clip;
+  /** LSTM, 1: gate_clip also limits the input of h(C'), as the text of ONNX says and onnxruntime does not. */
+  int32_t gate_clip_output;
+  int32_t reserved2;
+  /** LSTM: a constant added to the forget gate's input at run time (TensorFlow 1), beside any bias. */
+  double forget_bias;
+  /** Probability that an element of H is dropped where it enters the products with W_h, in rnn_network_forward_train: one mask for
+   *  all steps of a row (Gal and Ghahramani 2016, arXiv:1512.05287). What passes beside the products (Z ⊙ H, C) is not masked. */
+  double recurrent_dropout;
+  /** RNN_ACTIVATION_*, α and β for [direction][slot], slots in the order that RNN_ACTIVATION_SLOTS tells. For DEFAULT α and β are 0;
+   *  otherwise they are taken as they are. */
+  int32_t activations[2][RNN_ACTIVATION_SLOTS];
+  double activation_alpha[2][RNN_ACTIVATION_SLOTS];
+  double activation_beta[2][RNN_ACTIVATION_SLOTS];
+} rnn_recurrent_options;
+#define RNN_RECURRENT_OPTIONS_INIT { sizeof(rnn_recurrent_options), 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
+    0.0, 0, 0, 0.0, 0.0, {{0}}, {{0.0}}, {{0.0}} }
+
+/**
+ * Adds a stack of recurrent layers of one kind and size; output [.., D*H] (P with a projection; one H where directions are
+ * merged otherwise than side by side). Options are required; RNN_ERROR_INVALID_ARGUMENT for an option that the cell does not
+ * have, a bad value, or sizes that cannot be merged. docs/semantics.md says what other frameworks call each option.
+ * @since 0.1
+ */
 RNN_CHECKED rnn_status rnn_builder_add_recurrent(
     rnn_builder *builder, const char *name, const char *input, const rnn_recurrent_options *options);
 
@@ -447,6 +529,10 @@ RNN_CHECKED rnn_status rnn_builder_add_linear(
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_builder_add_last_step(rnn_builder *builder, const char *name, const char *input);
+
+/** Adds a reversal in time: Y at step t of a row of length L is X at L - 1 - t. With a mask it must be the last node, and turns all
+ *  T steps of a row around. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_reverse(rnn_builder *builder, const char *name, const char *input);
 
 /** Adds dropout: in rnn_network_forward_train each element is 0 with the probability [0, 1), and divided by 1 - probability
  *  otherwise; elsewhere it does nothing. @since 0.1 */
@@ -587,8 +673,9 @@ typedef struct rnn_tensor_info {
 RNN_CHECKED rnn_status rnn_network_parameter_info(rnn_network *network, size_t index, rnn_tensor_info *out_info);
 
 /**
- * Tells name, place and shape of state `index`: NODE.h, and NODE.c for LSTM, each [L*D, N, H], shown for N = 1. In an array
- * of all states for N rows, each begins at N times its offset. RNN_ERROR_NOT_FOUND past the last. Thread-safe.
+ * Tells name, place and shape of state `index`: NODE.h, and NODE.c for LSTM, each [L*D, N, H], shown for N = 1 (where the
+ * directions differ in size NODE.h, NODE.h_reverse, NODE.c, NODE.c_reverse, each [L, N, H]). In an array of all states for N
+ * rows, each begins at N times its offset. RNN_ERROR_NOT_FOUND past the last. Thread-safe.
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_network_state_info(rnn_network *network, size_t index, rnn_tensor_info *out_info);
@@ -661,14 +748,14 @@ typedef struct rnn_state_options {
 } rnn_state_options;
 #define RNN_STATE_OPTIONS_INIT { sizeof(rnn_state_options), 0 }
 
-/** Makes a state of zeros for a network. Thread-safe. @since 0.1 */
+/** Makes a state of zeros for a network, or of its learned initial state. Thread-safe. @since 0.1 */
 RNN_CHECKED rnn_status rnn_state_create(
     rnn_network *network, const rnn_state_options *options, rnn_state **out_state);
 
 /** Makes a copy. @since 0.1 */
 RNN_CHECKED rnn_status rnn_state_clone(rnn_state *state, rnn_state **out_state);
 
-/** Sets everything to zero. @since 0.1 */
+/** Sets everything to what rnn_state_create gave it. A learned initial state is taken from the network anew when it is next run. @since 0.1 */
 RNN_CHECKED rnn_status rnn_state_reset(rnn_state *state);
 
 /**
@@ -690,13 +777,28 @@ RNN_API void rnn_state_destroy(rnn_state *state);
 
 /* =================================================================================== 6. Run, train */
 
+/** Outputs at steps that a row does not have, past its length or where its mask is 0, are padding_value. */
+#define RNN_PADDING_VALUE 0
+/** They repeat the row's output of the step before, 0 before the first (Keras' plain layers). */
+#define RNN_PADDING_REPEAT 1
+
 typedef struct rnn_run_options {
   size_t struct_size;
-  /** 1: input, tokens and output are [N, T, ..] instead of [T, N, ..]. */
+  /** 1: input, tokens, mask and output are [N, T, ..] instead of [T, N, ..]. */
   int32_t batch_first;
+  /** RNN_PADDING_*. */
+  int32_t padding;
+  /** What RNN_PADDING_VALUE writes; not for a single-step output. */
+  double padding_value;
+  /** [T, N], 0 or not: a step of a row where it is 0 is left out: nothing is read, the state stays. Left padding and holes,
+   *  together with lengths if both are given. NULL: none. */
+  const uint8_t *mask;
+  size_t mask_count;
+  /** 1: the final state of a row without any step is 0, as onnxruntime has it; otherwise it is the initial state. */
+  int32_t zero_state_of_empty_rows;
   int32_t reserved;
 } rnn_run_options;
-#define RNN_RUN_OPTIONS_INIT { sizeof(rnn_run_options), 0, 0 }
+#define RNN_RUN_OPTIONS_INIT { sizeof(rnn_run_options), 0, 0, 0.0, NULL, 0, 0, 0 }
 
 /**
  * Runs a network over a batch of sequences.
@@ -706,13 +808,16 @@ typedef struct rnn_run_options {
  * @param input         [T, N, input_size], or NULL if the network has no feature input.
  * @param input_count   At least T*N*input_size.
  * @param tokens        [T, N, token_count], each in [0, vocabulary_size), or NULL if the network has no token input.
- * @param lengths       [N]: row n ends after lengths[n] <= T steps. Past its end nothing is read, outputs are 0 and the state
- *                      stays; a backward direction begins at the row's own last step; any order of lengths. NULL: all T.
- * @param state         The initial state, replaced by the final one; NULL: zeros, and the final state is dropped.
+ * @param lengths       [N]: row n ends after lengths[n] <= T steps. Past its end nothing is read (it may be NaN), outputs are
+ *                      options->padding and the state stays; a backward direction begins at the row's own last step; any
+ *                      order of lengths. NULL: all T.
+ * @param state         The initial state, replaced by the final one; NULL: zeros (the learned initial state where the
+ *                      network has one), and the final state is dropped.
  * @param output        [T, N, output_size], or [N, output_size] when single_step_output.
- * @return RNN_ERROR_INVALID_ARGUMENT (N is 0, a token or length out of range), RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_SHAPE
- *         (a state of other layers or another batch size), RNN_ERROR_DTYPE, RNN_ERROR_BUSY (the state is in use). Output
- *         and state are then unchanged. Thread-safe on the network.
+ * @return RNN_ERROR_INVALID_ARGUMENT (N is 0, a token or length out of range, an option), RNN_ERROR_BUFFER_TOO_SMALL,
+ *         RNN_ERROR_SHAPE (a state of other layers or another batch size), RNN_ERROR_DTYPE, RNN_ERROR_BUSY (the state is in
+ *         use), RNN_ERROR_UNSUPPORTED (a mask, and a reversal that is not the last node). Output and state are then unchanged.
+ *         Thread-safe on the network.
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_network_run(
@@ -737,14 +842,21 @@ typedef struct rnn_train_options {
   size_t struct_size;
   /** As in rnn_run_options; rnn_network_backward uses the same layout. */
   int32_t batch_first;
-  int32_t reserved;
+  /** As in rnn_run_options. */
+  int32_t padding;
   /** Dropout masks are a function of (seed, step, node, layer, time, row, unit): the same call gives the same mask. */
   uint64_t dropout_seed;
   uint64_t step;
   /** Absolute time of the first step, so that a sequence in chunks gets the masks of the whole. */
   uint64_t first_time;
+  /** These as in rnn_run_options. */
+  double padding_value;
+  const uint8_t *mask;
+  size_t mask_count;
+  int32_t zero_state_of_empty_rows;
+  int32_t reserved;
 } rnn_train_options;
-#define RNN_TRAIN_OPTIONS_INIT { sizeof(rnn_train_options), 0, 0, 0, 0, 0 }
+#define RNN_TRAIN_OPTIONS_INIT { sizeof(rnn_train_options), 0, 0, 0, 0, 0, 0.0, NULL, 0, 0, 0 }
 
 /**
  * As rnn_network_run, with dropout, and keeps what the backward pass needs: about T*N*(G+2)*H elements a layer.
@@ -771,14 +883,37 @@ RNN_CHECKED rnn_status rnn_network_forward_train_f64(
     double *output, size_t output_count,
     const rnn_train_options *options, rnn_tape **out_tape);
 
+/** Gates that the flow tells of: LSTM i, f, g, o; GRU r, z, n; vanilla h. Further columns are 0. */
+#define RNN_FLOW_GATES 4
+
 typedef struct rnn_backward_options {
   size_t struct_size;
   /** [layer_directions, T]: receives ||∂L/∂H_t||, the Euclidean norm over all rows of the gradient that reaches H_t, from the
-   *  output of that step and from later steps. NULL: not computed. */
+   *  output of that step and from later steps, before hidden_clip. NULL: not computed. So for all arrays here. */
   double *hidden_flow;
   size_t hidden_flow_count;
+
+  /** [layer_directions, T]: ||∂L/∂C_t||, of what reaches C_t from H_t and from C_(t+1); 0 for cells without C. */
+  double *cell_flow;
+  size_t cell_flow_count;
+  /** [layer_directions, T]: hidden_flow after hidden_clip. */
+  double *clipped_flow;
+  size_t clipped_flow_count;
+  /** [layer_directions, T, RNN_FLOW_GATES]: mean over rows and units of each gate's value. */
+  double *gate_mean;
+  size_t gate_mean_count;
+  /** [layer_directions, T, RNN_FLOW_GATES]: share of the gate's values that are saturated: σ outside [0.1, 0.9], tanh and softsign
+   *  outside [-0.9, 0.9] (of their range), ReLU at 0. Other activations have none. */
+  double *gate_saturation;
+  size_t gate_saturation_count;
+  /** [layer_directions, T]: the spectral norm of ∂H_t/∂H_(t-1) (of an LSTM with C_(t-1) held), the largest of all rows,
+   *  estimated from below by power iteration with a fixed start. */
+  double *jacobian_norm;
+  size_t jacobian_norm_count;
+  /** Above 0: inside backpropagation through time, ∂L/∂H_t of a row whose Euclidean norm is larger is scaled to it. */
+  double hidden_clip;
 } rnn_backward_options;
-#define RNN_BACKWARD_OPTIONS_INIT { sizeof(rnn_backward_options), NULL, 0 }
+#define RNN_BACKWARD_OPTIONS_INIT { sizeof(rnn_backward_options), NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0.0 }
 
 /**
  * Backpropagation through time, with the weights of the forward pass.
@@ -810,6 +945,24 @@ RNN_CHECKED rnn_status rnn_network_backward_f64(
     rnn_state *initial_state_gradient,
     double *out_gradients, size_t gradients_count,
     const rnn_backward_options *options);
+
+/**
+ * Tells name and shape of array `index` that a tape lets one read: for each layer and direction of a recurrent node
+ * NODE.h_l0 [T, N, H], NODE.c_l0 [T, N, H] (LSTM) and NODE.gates_l0 [T, N, G, H] (gates as the equations have them, after their
+ * activation; LSTM i, f, g, o; GRU r, z, n; vanilla h), and so on, with the suffix _reverse for the backward direction. Always
+ * time-major, by the time of the input. RNN_ERROR_NOT_FOUND past the last. The name is valid while the tape's handle is.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_tape_tensor_info(rnn_tape *tape, size_t index, rnn_tensor_info *out_info);
+
+/**
+ * Copies an array out: h, c or gates of every step. At steps that a row does not have, h and c are the state that stays there,
+ * and gates are 0. RNN_ERROR_NOT_FOUND, RNN_ERROR_BUFFER_TOO_SMALL, RNN_ERROR_DTYPE.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_tape_read(rnn_tape *tape, const char *name, float *out_values, size_t values_count);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_tape_read_f64(rnn_tape *tape, const char *name, double *out_values, size_t values_count);
 
 /** Frees a tape. @since 0.1 */
 RNN_API void rnn_tape_destroy(rnn_tape *tape);
@@ -1007,6 +1160,30 @@ RNN_CHECKED rnn_status rnn_gradients_clip_f64(
     double *const *gradients, const size_t *counts, size_t tensor_count,
     double max_norm, double norm_type, rnn_clip_report *out_report);
 
+/**
+ * Clips each tensor by its own norm, in place: every tensor times min(1, max_norm / (its norm + 1e-6)). Otherwise as
+ * rnn_gradients_clip; the report's scale is the smallest. @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_gradients_clip_each(
+    float *const *gradients, const size_t *counts, size_t tensor_count,
+    double max_norm, double norm_type, rnn_clip_report *out_report);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_gradients_clip_each_f64(
+    double *const *gradients, const size_t *counts, size_t tensor_count,
+    double max_norm, double norm_type, rnn_clip_report *out_report);
+
+/**
+ * Clips each element to [-clip_value, clip_value], in place. The report's norms are Euclidean and from before; its scale is
+ * 1. If some gradient is infinite or NaN nothing is changed. @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_gradients_clip_value(
+    float *const *gradients, const size_t *counts, size_t tensor_count,
+    double clip_value, rnn_clip_report *out_report);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_gradients_clip_value_f64(
+    double *const *gradients, const size_t *counts, size_t tensor_count,
+    double clip_value, rnn_clip_report *out_report);
+
 /** Stochastic gradient descent: learning_rate, momentum, dampening, weight_decay, nesterov. */
 #define RNN_OPTIMIZER_SGD 0
 /** Adam (arXiv:1412.6980), weight decay added to the gradient: learning_rate, beta1, beta2, epsilon, weight_decay, amsgrad. */
@@ -1070,6 +1247,11 @@ RNN_API void rnn_optimizer_destroy(rnn_optimizer *optimizer);
 #define RNN_LOSS_CROSS_ENTROPY 0
 #define RNN_LOSS_MSE 1
 
+/** What clip_norm of a trainer bounds: the norm of all gradients together, of each tensor, or the magnitude of each element. */
+#define RNN_CLIP_GLOBAL_NORM 0
+#define RNN_CLIP_TENSOR_NORM 1
+#define RNN_CLIP_VALUE 2
+
 typedef struct rnn_trainer_options {
   size_t struct_size;
   /** RNN_LOSS_*; the mean over all steps and rows that are not padding. */
@@ -1084,8 +1266,25 @@ typedef struct rnn_trainer_options {
   /** k2: how many steps back each update looks, at least update_interval; 0 means update_interval. */
   size_t backward_steps;
   uint64_t dropout_seed;
+  /** Above 0: rnn_backward_options.hidden_clip of every backward pass. */
+  double hidden_clip;
+  /** RNN_CLIP_*. */
+  int32_t clip_mode;
+  /** 1: keep the flow of the last update's gradient for rnn_trainer_flow; costs time. */
+  int32_t gradient_flow;
 } rnn_trainer_options;
-#define RNN_TRAINER_OPTIONS_INIT { sizeof(rnn_trainer_options), 0, 0, 0, 0.0, 0, 0, 0 }
+#define RNN_TRAINER_OPTIONS_INIT { sizeof(rnn_trainer_options), 0, 0, 0, 0.0, 0, 0, 0, 0.0, 0, 0 }
+
+/** Where the first number that is infinite or NaN was found. */
+#define RNN_NON_FINITE_NONE 0
+/** In H or C of the forward pass: the lowest layer, and the first step of it that went wrong. */
+#define RNN_NON_FINITE_FORWARD 1
+/** In the output or the loss, with all states finite. */
+#define RNN_NON_FINITE_LOSS 2
+/** In ∂L/∂H_t: the highest layer, and the step that the backward pass met first. */
+#define RNN_NON_FINITE_BACKWARD 3
+/** In the gradient of a parameter alone. */
+#define RNN_NON_FINITE_GRADIENT 4
 
 /** What a step of a trainer did. Where it made several updates, sums and means over them, and the worst for the flags. */
 typedef struct rnn_step_report {
@@ -1102,8 +1301,16 @@ typedef struct rnn_step_report {
   /** Updates made, and updates skipped because a gradient or the loss was not finite. */
   size_t updates;
   size_t skipped;
+  /** RNN_NON_FINITE_*, of the first skipped update: what went wrong first. */
+  int32_t non_finite;
+  int32_t reserved;
+  /** FORWARD, BACKWARD: which layer and direction, a row of the gradient flow, and the step t in this call's sequence. */
+  size_t non_finite_layer;
+  size_t non_finite_step;
+  /** The first parameter whose gradient is not finite; SIZE_MAX if all are. */
+  size_t non_finite_parameter;
 } rnn_step_report;
-#define RNN_STEP_REPORT_INIT { sizeof(rnn_step_report), 0.0, 0, 0.0, 0.0, 0, 0, 0 }
+#define RNN_STEP_REPORT_INIT { sizeof(rnn_step_report), 0.0, 0, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Makes a trainer with a copy of the network's weights; the network itself does not change.
@@ -1170,6 +1377,14 @@ RNN_CHECKED rnn_status rnn_trainer_evaluate_f64(
 RNN_CHECKED rnn_status rnn_trainer_gradients(rnn_trainer *trainer, float *out_gradients, size_t gradients_count);
 /** The same in double. @since 0.1 */
 RNN_CHECKED rnn_status rnn_trainer_gradients_f64(rnn_trainer *trainer, double *out_gradients, size_t gradients_count);
+
+/**
+ * Copies out the gradient flow of the last update into the arrays of `flow` that are not NULL; T is that of the update's window
+ * (out_T, may be NULL), so that counts must be at least layer_directions * T and so on. hidden_clip is not read.
+ * RNN_ERROR_UNSUPPORTED: the trainer was made without gradient_flow. RNN_ERROR_NOT_FOUND: no update yet.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_trainer_flow(rnn_trainer *trainer, const rnn_backward_options *flow, size_t *out_T);
 
 /** Makes a network of the present weights, with the metadata of the trainer's network. @since 0.1 */
 RNN_CHECKED rnn_status rnn_trainer_snapshot(rnn_trainer *trainer, rnn_network **out_network);

@@ -103,6 +103,8 @@ def checked(
     if options.get("gate_clip_output") and not options["gate_clip"]:
         raise argument_error("gate_clip_output is True, but gate_clip is 0: there is no limit for the input of h(C) to have")
     options["activations"] = as_activations(cell, options["activations"], bidirectional, nonlinearity)
+    if options.get("coupled_gates") and any("f" in side for side in sides(options["activations"])):
+        raise argument_error("activations has one for 'f', and with coupled_gates=True there is no forget gate: F = 1 - I")
     return options
 
 
@@ -187,37 +189,19 @@ def from_file(cell: str, node: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _activations_of_file(cell: str, node: Mapping[str, Any]) -> Activations:
-    listed: Optional[List[List[Any]]] = node.get("activations")
+    listed: Optional[List[List[Mapping[str, Any]]]] = node.get("activations")
     if listed is None:
         return None
-    given = [
-        {
-            letter: slot
-            for letter, slot in zip(SLOTS[cell], side)
-            if slot is not None and slot["name"] != "default"
-        }
-        for side in listed
-    ]
-    pair: Any = tuple(given) if len(given) == 2 else given[0]
-    return as_activations(cell, _without_unused_numbers(pair), len(given) == 2, node.get("nonlinearity"))
+    given = [{letter: _activation_of_file(slot) for letter, slot in zip(SLOTS[cell], side)} for side in listed]
+    pair: Any = given[0] if len(given) == 1 else tuple(given)
+    return as_activations(cell, pair, len(given) == 2, node.get("nonlinearity"))
 
 
-def _without_unused_numbers(given: Any) -> Any:
-    """A file may hold an alpha or beta of 0 where the function has none."""
-    if isinstance(given, tuple):
-        return tuple(_without_unused_numbers(side) for side in given)
-    return {
-        letter: {key: value for key, value in slot.items() if key == "name" or value or _has_number(slot["name"], key)}
-        for letter, slot in given.items()
-    }
-
-
-def _has_number(name: str, number: str) -> bool:
-    return number in Activation(name, *_ANY_NUMBERS.get(name, ()))._numbers()
-
-
-#: For the functions whose numbers must be given: any.
-_ANY_NUMBERS = {"hard_sigmoid": (1.0, 0.0), "scaled_tanh": (1.0, 1.0), "affine": (1.0, 0.0)}
+def _activation_of_file(slot: Mapping[str, Any]) -> Activation:
+    """A file leaves numbers out that are 0, whether the function has them or not."""
+    any_numbers = {"hard_sigmoid": (1.0, 1.0), "scaled_tanh": (1.0, 1.0), "affine": (1.0, 1.0)}.get(slot["name"], ())
+    numbers = Activation(slot["name"], *any_numbers)._numbers()
+    return Activation(slot["name"], **{name: float(slot.get(name, 0.0)) for name in numbers})
 
 
 def output_width(node: Mapping[str, Any]) -> int:

@@ -75,3 +75,24 @@ public struct Activation: Equatable, Sendable {
     self.beta = beta
   }
 }
+
+extension ActivationKind: CaseIterable {
+  public static let allCases: [ActivationKind] = (UInt8.min...UInt8.max).compactMap { ActivationKind(rawValue: $0) }
+
+  /// As model files and Python call it.
+  public var name: String {
+    switch self {
+    case .sigmoid: "sigmoid"
+    case .hardSigmoid: "hard_sigmoid"
+    case .tanh: "tanh"
+    case .relu: "relu"
+    case .leakyRelu: "leaky_relu"
+    case .thresholdedRelu: "thresholded_relu"
+    case .scaledTanh: "scaled_tanh"
+    case .elu: "elu"
+    case .softsign: "softsign"
+    case .softplus: "softplus"
+    case .affine: "affine"
+    }
+  }
+}

@@ -81,7 +81,7 @@ extension RecurrentWeights {
           (scratch.hiddenGradients + place &* s).update(from: dh, count: run.count &* s)
         }
         let arrays = self.arrays(trace, batch, step: t, row: run.first, rows: run.count)
-        stepBackward(kernels, transposed, arrays, gradients, cellNorm: flow == nil ? nil : &norms.cell)
+        stepBackward(kernels, transposed, arrays, gradients, &norms, measuresCell: flow != nil)
         row = run.first &+ run.count
       }
       flow?.store(norms, step: t, isClipped: hiddenClip > 0)
@@ -112,7 +112,7 @@ extension RecurrentWeights {
   @inline(__always)
   private func stepBackward(
     _ kernels: borrowing KernelTable<Scalar>, _ transposed: BackwardWeights<Scalar>.Layer, _ step: StepArrays<Scalar>,
-    _ gradients: StepGradients, cellNorm: UnsafeMutablePointer<Double>?
+    _ gradients: StepGradients, _ norms: inout FlowSums, measuresCell: Bool
   ) {
     let (h, s, width, rows) = (hiddenSize, stateSize, gateWidth, step.rows)
     let dh = gradients.hidden, a = gradients.gates
@@ -123,7 +123,7 @@ extension RecurrentWeights {
         outputRowStride: h)
       result = UnsafePointer(gradients.unprojected)
     }
-    if let cellNorm, cell.hasCellState { cellNorm.pointee += cellGradientSquares(kernels, step, result, gradients) }
+    if measuresCell, cell.hasCellState { norms.cell += cellGradientSquares(kernels, step, result, gradients) }
     // What comes back through the recurrent products: into ∂L/∂H itself, or apart, to pass the mask of the recurrent dropout.
     let isMasked = gradients.recurrentMask != nil
     let back = isMasked ? gradients.masked : dh

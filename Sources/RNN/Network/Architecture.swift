@@ -117,6 +117,9 @@ public struct Architecture: Equatable, Sendable {
     }
   }
 
+  var reversesBeforeItsEnd: Bool { false }
+  var reversesAtItsEnd: Bool { false }
+
   /// Whether the state that a sequence begins with is a parameter, at least of some node.
   var learnsInitialState: Bool { recurrentParameters.contains { $0.initialHidden >= 0 } }
 

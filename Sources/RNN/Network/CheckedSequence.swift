@@ -75,6 +75,12 @@ struct CheckedSequence<Scalar: KernelScalar> {
       return
     }
     var featureCopy: AlignedBuffer<Scalar>?, tokenCopy: AlignedBuffer<Int64>?, outputCopy: AlignedBuffer<Scalar>?
+    var maskCopy: AlignedBuffer<UInt8>?
+    if let mask {
+      let copy = try makeBuffer(UInt8.self, count: cells, for: "mask in time-major order")
+      transposeLeading(mask, copy.baseAddress, first: n, second: t, width: 1)
+      maskCopy = copy
+    }
     if let features {
       let copy = try makeBuffer(Scalar.self, count: featureCount, for: "input in time-major order")
       transposeLeading(features, copy.baseAddress, first: n, second: t, width: architecture.inputSize)

@@ -55,7 +55,8 @@ extension SequenceBatch {
       for slot in architecture.states {
         let size = slot.shape[2]
         for layer in 0..<slot.shape[0] {
-          (state + slot.offset &* rowCount &+ (layer &* rowCount &+ n) &* size).update(repeating: 0, count: size)
+          let place = slot.offset &* rowCount &+ (layer &* rowCount &+ n) &* size
+          (state + place).update(repeating: 0, count: size)
         }
       }
     }

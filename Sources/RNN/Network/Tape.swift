@@ -11,7 +11,7 @@ public final class Tape: @unchecked Sendable {
   /// Input and output of the forward pass were [N, T, …].
   let isBatchFirst: Bool
   /// A backward pass must name the network that the tape comes from. Held, so that no other takes its address.
-  private let network: Network
+  let network: Network
 
   init<Scalar: KernelScalar>(_ contents: TapeContents<Scalar>, isBatchFirst: Bool, network: Network) {
     self.isBatchFirst = isBatchFirst
@@ -28,6 +28,14 @@ public final class Tape: @unchecked Sendable {
     switch contents {
     case .float32(let contents): contents.rowCount
     case .float64(let contents): contents.rowCount
+    }
+  }
+
+  /// T of the forward pass.
+  public var stepCount: Int {
+    switch contents {
+    case .float32(let contents): contents.stepCount
+    case .float64(let contents): contents.stepCount
     }
   }
 

@@ -1126,7 +1126,8 @@ typedef struct rnn_clip_report {
   size_t struct_size;
   /** Norm of all gradients together, before clipping. */
   double total_norm;
-  /** What every gradient was multiplied by: min(1, max_norm / (total_norm + 1e-6)); 1 if the norm is not finite. */
+  /** What every gradient was multiplied by: min(1, max_norm / (total_norm + 1e-6)); 1 if the norm is not finite. Of
+   *  rnn_gradients_clip_each the smallest. */
   double scale;
   /** The tensor with the largest norm, and that norm. */
   size_t largest_index;
@@ -1161,8 +1162,13 @@ RNN_CHECKED rnn_status rnn_gradients_clip_f64(
     double max_norm, double norm_type, rnn_clip_report *out_report);
 
 /**
- * Clips each tensor by its own norm, in place: every tensor times min(1, max_norm / (its norm + 1e-6)). Otherwise as
- * rnn_gradients_clip; the report's scale is the smallest. @since 0.1
+ * Clips each tensor by its own norm, in place: every tensor times min(1, max_norm / (its norm + 1e-6)), as PyTorch's
+ * clip_grad_norm_ of each tensor alone.
+ *
+ * Arguments and errors are those of rnn_gradients_clip. In the report total_norm is that of all tensors together, before,
+ * and scale is the smallest of the factors. If some gradient is infinite or NaN nothing is changed, in no tensor.
+ * Thread-safe.
+ * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_gradients_clip_each(
     float *const *gradients, const size_t *counts, size_t tensor_count,
@@ -1173,8 +1179,15 @@ RNN_CHECKED rnn_status rnn_gradients_clip_each_f64(
     double max_norm, double norm_type, rnn_clip_report *out_report);
 
 /**
- * Clips each element to [-clip_value, clip_value], in place. The report's norms are Euclidean and from before; its scale is
- * 1. If some gradient is infinite or NaN nothing is changed. @since 0.1
+ * Clips each element to [-clip_value, clip_value], in place, as PyTorch's clip_grad_value_ does. Directions change: a
+ * clipped gradient is no multiple of the whole one.
+ *
+ * Otherwise as rnn_gradients_clip. The report's norms are Euclidean and from before; its scale is 1. If some gradient is
+ * infinite or NaN nothing is changed.
+ *
+ * @param clip_value  At least 0; infinity only measures.
+ * @return RNN_ERROR_INVALID_ARGUMENT. Thread-safe.
+ * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_gradients_clip_value(
     float *const *gradients, const size_t *counts, size_t tensor_count,
@@ -1259,7 +1272,7 @@ typedef struct rnn_trainer_options {
   /** 1: use ignore_index; 0: it is -100. Cross-entropy only. */
   int32_t has_ignore_index;
   int64_t ignore_index;
-  /** Clip gradients to this global norm; 0 means no clipping. */
+  /** Clip gradients to this, in the sense of clip_mode; 0 means no clipping. */
   double clip_norm;
   /** k1 of truncated backpropagation: an update after every so many steps of a sequence; 0: one update, after all of it. */
   size_t update_interval;

@@ -20,6 +20,17 @@ extension Reduction {
   }
 }
 
+extension ClipMode {
+  init(constant: Int32) throws(RNNError) {
+    switch constant {
+    case 0: self = .globalNorm
+    case 1: self = .tensorNorm
+    case 2: self = .value
+    default: throw unknown("clip_mode", constant)
+    }
+  }
+}
+
 private func crossEntropy<Scalar: KernelScalar>(
   _ rows: Int, _ classes: Int, _ logits: UnsafePointer<Scalar>?, _ logitsCount: Int, _ targets: UnsafePointer<Int64>?,
   _ targetsCount: Int, _ classWeights: UnsafePointer<Scalar>?, _ classWeightsCount: Int,
@@ -92,7 +103,7 @@ private func checkDisjoint<Scalar: KernelScalar>(
 
 private func clip<Scalar: KernelScalar>(
   _ gradients: UnsafePointer<UnsafeMutablePointer<Scalar>?>?, _ counts: UnsafePointer<Int>?, _ tensorCount: Int,
-  _ maxNorm: Double, _ normType: Double, _ type: Scalar.Type, _ report: UnsafeMutablePointer<rnn_clip_report>?
+  _ clipping: GradientClipping, _ report: UnsafeMutablePointer<rnn_clip_report>?
 ) throws(RNNError) {
   let pointers = try array(gradients, tensorCount, named: "gradients")
   let sizes = try array(counts, tensorCount, named: "counts")
@@ -100,7 +111,7 @@ private func clip<Scalar: KernelScalar>(
   for (pointer, size) in zip(pointers, sizes) { tensors.append(try array(pointer, size, named: "a tensor of gradients")) }
   try checkDisjoint(tensors, pointers, sizes)
   try checkInfo(report)
-  let result = try GradientClipping(maxNorm: maxNorm, normType: normType).clip(tensors: tensors)
+  let result = try clipping.clip(tensors: tensors)
   guard report != nil else { return }
   var info = rnn_clip_report()
   info.total_norm = result.totalNorm
@@ -242,6 +253,7 @@ public func rnn_trainer_create(
       default: throw unknown("loss", options.loss)
       }
       what.clipNorm = options.clip_norm == 0 ? nil : options.clip_norm
+      what.clipMode = try ClipMode(constant: options.clip_mode)
       what.updateInterval = options.update_interval == 0 ? nil : options.update_interval
       what.backwardSteps = options.backward_steps == 0 ? nil : options.backward_steps
       what.dropoutSeed = options.dropout_seed
@@ -374,7 +386,27 @@ public func rnn_gradients_clip(
   _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
 ) -> rnn_status {
   catchingErrors { () throws(RNNError) in
-    try clip(gradients, counts, tensor_count, max_norm, norm_type, Float.self, out_report)
+    try clip(gradients, counts, tensor_count, GradientClipping(limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_each") @implementation
+public func rnn_gradients_clip_each(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.tensorNorm, limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_value") @implementation
+public func rnn_gradients_clip_value(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ clip_value: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.value, limit: clip_value), out_report)
   }
 }
 
@@ -473,7 +505,27 @@ public func rnn_gradients_clip_f64(
   _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
 ) -> rnn_status {
   catchingErrors { () throws(RNNError) in
-    try clip(gradients, counts, tensor_count, max_norm, norm_type, Double.self, out_report)
+    try clip(gradients, counts, tensor_count, GradientClipping(limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_each_f64") @implementation
+public func rnn_gradients_clip_each_f64(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Double>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.tensorNorm, limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_value_f64") @implementation
+public func rnn_gradients_clip_value_f64(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Double>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ clip_value: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.value, limit: clip_value), out_report)
   }
 }
 

@@ -429,7 +429,7 @@ CELL_FUNCTION = re.compile(r"rnn_(vanilla|gru|lstm)_(forward|backward)(_f64)?$")
 BUILDER_FUNCTION = re.compile(r"rnn_builder_add_")
 GATES = {"vanilla": 1, "gru": 3, "lstm": 4}
 LOSS_FUNCTION = re.compile(r"rnn_loss_(cross_entropy|mse)(_f64)?$")
-CLIP_FUNCTION = re.compile(r"rnn_gradients_clip(_f64)?$")
+CLIP_FUNCTION = re.compile(r"rnn_gradients_clip(_each|_value)?(_f64)?$")
 TRAINER_FUNCTION = re.compile(r"rnn_trainer_(step|evaluate)(_f64)?$")
 #: Those of which a successful call leaves the trainer as it was.
 TRAINER_READER = re.compile(r"rnn_trainer_(evaluate|gradients|snapshot)(_f64)?$")
@@ -505,6 +505,7 @@ NUMBERS = {
     "output_size": O, "nonlinearity": 0, "variant": 0, "bias": 1, "probability": 0.25, "capacity": 2048,
     "byte_count": None, "status": -1,
     "rows": ROWS, "classes": CLASSES, "tensor_count": len(TENSORS), "dtype": 0, "max_norm": 0.5, "norm_type": 2.0,
+    "clip_value": 0.5,
     "learning_rate": 0.25,
 }
 #: What `count` counts.
@@ -799,23 +800,25 @@ def tensor_cases(function: Function, parameter: Parameter, words: List[str]) -> 
                 return [] if found == (1, index, 1.0) else [f"reported {found}"]
             yield Case(f"{name}[{index}] with {value}", not_finite, SUCCEED, after=reported)
 
+    by_value = "_clip_value" in function.name
+
     def huge(call):
         # The norm is finite or, in double, not: then nothing is scaled.
         largest = 3e38 if size == 4 else 1e300
         for tensor in call.arguments[name].inner:
             tensor.write(bytes(call.world.ctype(largest)) * (tensor.size // size))
-        if size == 8:
+        if size == 8 and not by_value:
             call.untouched = call.arguments[name].inner
 
     def finite(call):
         report = clip_report(call)
-        right = report.non_finite == 0 and (report.scale == 1 if size == 8 else 0 < report.scale < 1)
+        right = report.non_finite == 0 and (report.scale == 1 if size == 8 or by_value else 0 < report.scale < 1)
         return [] if right else [f"reported norm {report.total_norm}, scale {report.scale}, non_finite {report.non_finite}"]
     yield Case(f"{name} huge", huge, SUCCEED, after=finite)
 
     def huge_measured(call):
         huge(call)
-        call.set("max_norm", math.inf)
+        call.set("clip_value" if by_value else "max_norm", math.inf)
         call.untouched = call.arguments[name].inner
 
     def unscaled(call):
@@ -1218,6 +1221,7 @@ def number_cases(function: Function, parameter: Parameter, words: List[str]) -> 
 #: Arguments in double: values that are refused, values that are not.
 NUMBER_RANGES = {
     "max_norm": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, -0.0, 5e-324, 0.1, 1e300, math.inf)),
+    "clip_value": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, -0.0, 5e-324, 0.1, 1e300, math.inf)),
     "norm_type": ((math.nan, -math.inf, -1.0, 0.0, 0.99), (1.0, 1.5, 2.0, 3.0, 1e300, math.inf)),
     "learning_rate": ((math.nan, math.inf, -math.inf, -0.1), (0.0, -0.0, 5e-324, 1.5, 1e300)),
 }
@@ -1256,6 +1260,7 @@ FIELD_RANGES = {
         "update_interval": (_too_large, _sizes),
         "backward_steps": ((*_too_large, *_sizes), ()),  # needs update_interval
         "dropout_seed": ((), _any_64),
+        "clip_mode": (_no_choice + (3,), (0, 1, 2)),
     },
     "rnn_sample_options": {
         "temperature": ((*_not_finite, -0.1, -5e-324), (0.0, 5e-324, 0.5, 1e300)),
@@ -1282,6 +1287,8 @@ COMBINATIONS = {
         (dict(update_interval=SIZE_MAX // 2, backward_steps=SIZE_MAX // 2), SUCCEED),
         (dict(update_interval=2**62, backward_steps=2**62), SUCCEED), (dict(update_interval=1, loss=1), SUCCEED),
         (dict(has_ignore_index=1, ignore_index=1), SUCCEED),
+        (dict(clip_mode=1, clip_norm=0.5), SUCCEED), (dict(clip_mode=2, clip_norm=0.5), SUCCEED),
+        (dict(clip_mode=2, clip_norm=math.inf), SUCCEED), (dict(clip_mode=1, clip_norm=math.nan), INVALID),
     ),
     "rnn_sample_options": (
         (dict(top_k=2, top_p=0.5, temperature=0.5), SUCCEED), (dict(top_k=1, temperature=5e-324), SUCCEED),

@@ -3,6 +3,7 @@ import RNN
 
 extension rnn_cross_entropy_options: SizedStruct {}
 extension rnn_mse_options: SizedStruct {}
+extension rnn_ctc_options: SizedStruct {}
 extension rnn_clip_report: SizedStruct {}
 extension rnn_optimizer_options: SizedStruct {}
 extension rnn_trainer_options: SizedStruct {}
@@ -84,6 +85,42 @@ private func squaredError<Scalar: KernelScalar>(
   }
   try MeanSquaredError(reduction: try Reduction(constant: options.reduction)).evaluate(
     count: count, prediction: x, target: y, losses: losses, gradient: gradients)
+}
+
+private func temporalClassification<Scalar: KernelScalar>(
+  _ T: Int, _ N: Int, _ classes: Int, _ S: Int, _ logits: UnsafePointer<Scalar>?, _ logitsCount: Int,
+  _ targets: UnsafePointer<Int64>?, _ targetsCount: Int, _ inputLengths: UnsafePointer<Int64>?, _ inputLengthsCount: Int,
+  _ targetLengths: UnsafePointer<Int64>?, _ targetLengthsCount: Int, _ loss: UnsafeMutablePointer<Double>?, _ lossCount: Int,
+  _ gradient: UnsafeMutablePointer<Scalar>?, _ gradientCount: Int, _ options: UnsafePointer<rnn_ctc_options>?
+) throws(RNNError) {
+  let options = try RNNExports.options(options)
+  let values = try array(logits, logitsCount, named: "logits")
+  let labels = try array(targets, targetsCount, named: "targets")
+  let inputs = try array(inputLengths, inputLengthsCount, named: "input_lengths")
+  let outputs = try array(targetLengths, targetLengthsCount, named: "target_lengths")
+  let losses = try array(loss, lossCount, named: "out_loss")
+  let target = try optionalArray(gradient, gradientCount, named: "out_gradient")
+  try checkDisjoint(losses, "out_loss", values, "logits")
+  try checkDisjoint(losses, "out_loss", labels, "targets")
+  try checkDisjoint(losses, "out_loss", inputs, "input_lengths")
+  try checkDisjoint(losses, "out_loss", outputs, "target_lengths")
+  if let target {
+    if UnsafePointer(target.baseAddress) != values.baseAddress {
+      try checkDisjoint(target, "out_gradient", values, "logits")
+    }
+    try checkDisjoint(target, "out_gradient", labels, "targets")
+    try checkDisjoint(target, "out_gradient", inputs, "input_lengths")
+    try checkDisjoint(target, "out_gradient", outputs, "target_lengths")
+    try checkDisjoint(target, "out_gradient", UnsafeBufferPointer(losses), "out_loss")
+  }
+  let function = ConnectionistTemporalClassification(
+    reduction: try Reduction(constant: options.reduction), blank: options.blank,
+    zeroInfinity: try flag(options.zero_infinity, named: "zero_infinity"))
+  try function.evaluate(
+    sequenceLength: T, batchSize: N, classes: classes, logits: values,
+    targets: try flag(options.concatenated, named: "concatenated") ? .concatenated(labels) : .padded(labels, width: S),
+    inputLengths: inputLengths == nil ? nil : inputs, targetLengths: targetLengths == nil ? nil : outputs, losses: losses,
+    gradient: target)
 }
 
 /// Refuses tensors that share memory: with each other, or with the arrays that lead to them.
@@ -380,6 +417,22 @@ public func rnn_loss_mse(
   }
 }
 
+@_cdecl("rnn_loss_ctc") @implementation
+public func rnn_loss_ctc(
+  _ T: Int, _ N: Int, _ classes: Int, _ S: Int, _ logits: UnsafePointer<Float>!, _ logits_count: Int,
+  _ targets: UnsafePointer<Int64>!, _ targets_count: Int,
+  _ input_lengths: UnsafePointer<Int64>!, _ input_lengths_count: Int,
+  _ target_lengths: UnsafePointer<Int64>!, _ target_lengths_count: Int,
+  _ out_loss: UnsafeMutablePointer<Double>!, _ loss_count: Int,
+  _ out_gradient: UnsafeMutablePointer<Float>!, _ gradient_count: Int, _ options: UnsafePointer<rnn_ctc_options>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try temporalClassification(
+      T, N, classes, S, logits, logits_count, targets, targets_count, input_lengths, input_lengths_count, target_lengths,
+      target_lengths_count, out_loss, loss_count, out_gradient, gradient_count, options)
+  }
+}
+
 @_cdecl("rnn_gradients_clip") @implementation
 public func rnn_gradients_clip(
   _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
@@ -496,6 +549,22 @@ public func rnn_loss_mse_f64(
   catchingErrors { () throws(RNNError) in
     try squaredError(
       count, prediction, prediction_count, target, target_count, out_loss, loss_count, out_gradient, gradient_count, options)
+  }
+}
+
+@_cdecl("rnn_loss_ctc_f64") @implementation
+public func rnn_loss_ctc_f64(
+  _ T: Int, _ N: Int, _ classes: Int, _ S: Int, _ logits: UnsafePointer<Double>!, _ logits_count: Int,
+  _ targets: UnsafePointer<Int64>!, _ targets_count: Int,
+  _ input_lengths: UnsafePointer<Int64>!, _ input_lengths_count: Int,
+  _ target_lengths: UnsafePointer<Int64>!, _ target_lengths_count: Int,
+  _ out_loss: UnsafeMutablePointer<Double>!, _ loss_count: Int,
+  _ out_gradient: UnsafeMutablePointer<Double>!, _ gradient_count: Int, _ options: UnsafePointer<rnn_ctc_options>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try temporalClassification(
+      T, N, classes, S, logits, logits_count, targets, targets_count, input_lengths, input_lengths_count, target_lengths,
+      target_lengths_count, out_loss, loss_count, out_gradient, gradient_count, options)
   }
 }
 

@@ -246,6 +246,17 @@ class rnn_mse_options(Sized):
     ]
 
 
+class rnn_ctc_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("reduction", c_int32),
+        ("zero_infinity", c_int32),
+        ("blank", c_int64),
+        ("concatenated", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
 class rnn_clip_report(Sized):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -499,6 +510,11 @@ rnn_loss_cross_entropy, rnn_loss_cross_entropy_f64 = _twins(
 rnn_loss_mse, rnn_loss_mse_f64 = _twins(
     "rnn_loss_mse", "rnn_status", "size_t", "const float *", "size_t", "const float *", "size_t", "double *", "size_t",
     "float *", "size_t", "const rnn_mse_options *",
+)
+rnn_loss_ctc, rnn_loss_ctc_f64 = _twins(
+    "rnn_loss_ctc", "rnn_status", "size_t", "size_t", "size_t", "size_t", "const float *", "size_t", "const int64_t *",
+    "size_t", "const int64_t *", "size_t", "const int64_t *", "size_t", "double *", "size_t", "float *", "size_t",
+    "const rnn_ctc_options *",
 )
 rnn_gradients_clip, rnn_gradients_clip_f64 = _twins(
     "rnn_gradients_clip", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "double",

@@ -196,6 +196,7 @@ def probe_masks(layer, step, steps=T, rows=N):
     def weights(of_h):
         state = probe.state_dict()
         for name, value in state.items():
+            value[...] = 0
             gates = {"rnn": 1, "gru": 3, "lstm": 4}[layer.cell]
             if name.startswith("weight_hr"):
                 value[...] = np.eye(*value.shape)
@@ -233,5 +234,7 @@ def probe_masks(layer, step, steps=T, rows=N):
         kept = tape.read()
         shown = [kept["h_l1" + end] for end in ends]
         width = probe.parameters["weight_ih_l1"].shape[1]
-        between = {1: np.concatenate(shown, 2)[:, :, :width] if width > shown[0].shape[2] else shown[0]}
+        together = np.concatenate(shown, 2) if width > shown[0].shape[2] else shown[0]
+        # The layer below gives 1, or the sum of two.
+        between = {1: together / (2 if layer.merge == "sum" else 1)}
     return recurrent, between

@@ -308,10 +308,9 @@ def test_wrong_options_are_refused_by_name():
     refused(["padding is 'zero'", "'repeat'"], layer, x, padding="zero")
     refused(["padding_value"], layer, x, padding_value="x")
     refused(["padding_value"], layer, x, padding_value=float("nan"))
-    for function in (layer.stream, lambda: librnn.Sequential([librnn.GRU(2, 3, direction="reverse")]).stream()):
-        if function is layer.stream:
-            continue
-        refused(["whole sequence"], function)
+    for backwards in (librnn.GRU(2, 3, direction="reverse"), librnn.LSTM(2, 3, bidirectional=True)):
+        refused(["whole sequence"], backwards.stream)
+        refused(["whole sequence"], librnn.Sequential([backwards]).stream)
     learned = librnn.LSTM(2, 3, learn_initial_state=True)
     refused(["all of it or none"], learned, x, (np.zeros((1, 2, 3)), None))
     y, _, tape = layer.forward_train(x)

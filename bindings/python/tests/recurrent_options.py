@@ -238,3 +238,16 @@ def probe_masks(layer, step, steps=T, rows=N):
         # The layer below gives 1, or the sum of two.
         between = {1: together / (2 if layer.merge == "sum" else 1)}
     return recurrent, between
+
+
+def random_names(cell, generator, without=()):
+    """Some options that go together: a random order of all of them, each taken if it can join those before, up to four."""
+    names = [name for name, (cells, _, _) in OPTIONS.items() if cell in cells and name not in without]
+    taken = []
+    for name in generator.permutation(names).tolist():
+        refused = any(frozenset([name, other]) in REFUSED for other in taken)
+        if not refused and combined(cell, *taken, name) is not None:
+            taken.append(name)
+        if len(taken) == 4:
+            break
+    return taken

@@ -242,7 +242,7 @@ def run(
     if mask is not None:
         here = here & (np.asarray(mask) != 0)
     given = [a for a in (nudge and nudge[2], nudge_cell and nudge_cell[2]) if a is not None]
-    given += [a for a in (h0, c0) if isinstance(a, np.ndarray)]
+    given += [a for states in (h0, c0) if states is not None for a in states if a is not None]
     kind = np.result_type(x, *parameters.values(), np.float64, *given)
     layer_input = Bounded(np.where(here[:, :, None], x, 0).astype(kind))
     finals_h, finals_c = [], []

@@ -46,7 +46,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
             packingCount,
             try checkedProduct(cells, max(layer.inputSize, layer.hiddenSize) + 64, of: "packed inputs"))
         }
-      default: break
+      default:
+        packingCount = max(packingCount, try instruction.operatorScratchCount(rows: rows))
       }
     }
     nodeCount = plan.count
@@ -137,6 +138,10 @@ extension Weights {
             add(kernels, resultGradient, to: gradient, count: rows &* instruction.size)
           }
         }
+      case .activation, .reverse, .softmax, .layerNorm, .scaleShift, .concat, .product, .slice:
+        backpropagateOperator(
+          kernels, instruction, batch, input, rows: rows, source: source, resultGradient: resultGradient,
+          sourceGradient: sourceGradient, workspace, memory, gradients)
       case .recurrent:
         backpropagateLayers(
           kernels, instruction, batch, source: source, resultGradient: resultGradient, sourceGradient: sourceGradient,

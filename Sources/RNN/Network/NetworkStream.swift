@@ -18,7 +18,7 @@ public final class NetworkStream {
   public init(_ network: Network, batchSize: Int = 1) throws(RNNError) {
     let architecture = network.architecture
     guard architecture.isStreamable else {
-      throw RNNError(.unsupported, "the network has a bidirectional layer, which needs the whole sequence: use run")
+      throw RNNError(.unsupported, "the network has a bidirectional layer or a reversal, which needs the whole sequence: use run")
     }
     self.network = network
     self.batchSize = batchSize

@@ -106,12 +106,12 @@ extension Activation {
     }
     try object.requireNoKeys(except: ["name", "alpha", "beta"], in: context)
     let name = try object.string("name", in: context)
-    guard let kind = ActivationKind.allCases.first(where: { $0.name == name }) else {
+    guard let kind = ActivationKind(name: name) else {
       let known = ActivationKind.allCases.map(\.name).joined(separator: ", ")
       throw RNNError(.unsupported, "\(context): \(quoted(name)), expected one of \(known)")
     }
-    self.init(
-      kind, alpha: object["alpha"] == nil ? 0 : try object.number("alpha", in: context),
-      beta: object["beta"] == nil ? 0 : try object.number("beta", in: context))
+    let alpha = object["alpha"] == nil ? 0 : try object.number("alpha", in: context)
+    let beta = object["beta"] == nil ? 0 : try object.number("beta", in: context)
+    self = try asFormatError { () throws(RNNError) in try Activation(kind, alpha: alpha, beta: beta) }
   }
 }

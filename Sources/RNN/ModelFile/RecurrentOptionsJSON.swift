@@ -94,7 +94,7 @@ extension RecurrentConfiguration {
 extension Activation {
   var json: JSONObject {
     var object = JSONObject()
-    object["name"] = .string(kind.name)
+    object["function"] = .string(kind.name)
     if alpha != 0 { object["alpha"] = .number(alpha) }
     if beta != 0 { object["beta"] = .number(beta) }
     return object
@@ -104,8 +104,8 @@ extension Activation {
     guard case .object(let object) = json else {
       throw RNNError(.format, "\(context) is \(json.kind), expected an object")
     }
-    try object.requireNoKeys(except: ["name", "alpha", "beta"], in: context)
-    let name = try object.string("name", in: context)
+    try object.requireNoKeys(except: ["function", "alpha", "beta"], in: context)
+    let name = try object.string("function", in: context)
     guard let kind = ActivationKind(name: name) else {
       let known = ActivationKind.allCases.map(\.name).joined(separator: ", ")
       throw RNNError(.unsupported, "\(context): \(quoted(name)), expected one of \(known)")

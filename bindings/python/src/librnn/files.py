@@ -12,9 +12,11 @@ from . import _abi
 from ._arrays import address
 from ._handle import Handle, create
 from ._network import LAYOUT_KEY, Model, text_of
+from ._options import from_file, output_width
+from .activations import activation_of_file
 from .errors import RNNError, argument_error, check
 from .layers import BIAS_NAMES, CELLS, plain_bias
-from .modules import Embedding, Linear
+from .modules import Embedding, LayerNorm, Linear, ScaleShift
 from .network import Network
 from .sequential import Sequential, Spec
 
@@ -87,7 +89,9 @@ def model_of(network: Handle) -> Any:
     return model
 
 
-MODULES: Dict[str, Any] = {"linear": Linear, "embedding": Embedding}
+MODULES: Dict[str, Any] = {
+    "linear": Linear, "embedding": Embedding, "layer_norm": LayerNorm, "scale_shift": ScaleShift,
+}  # fmt: skip
 
 
 def _path(path: Any) -> bytes:
@@ -119,11 +123,12 @@ def _chain(nodes: List[Dict[str, Any]]) -> Optional[List[Spec]]:
                 "bias": plain_bias(BIAS_NAMES[node["bias"]], node.get("variant")),
                 "dropout": float(node["dropout"]),
                 "bidirectional": node["bidirectional"],
+                **from_file(kind, node),
             }
             for choice in ("nonlinearity", "variant"):
                 if choice in node:
                     spec[choice] = node[choice]
-            width = node["hidden_size"] * (2 if node["bidirectional"] else 1)
+            width = output_width(spec)
         elif kind == "embedding":
             spec = {"vocabulary": node["vocabulary_size"], "size": node["embedding_size"]}
             width = node["embedding_size"]
@@ -135,7 +140,18 @@ def _chain(nodes: List[Dict[str, Any]]) -> Optional[List[Spec]]:
             width = node["output_size"]
         elif kind == "dropout":
             spec = {"p": float(node["probability"])}
-        elif kind == "last_step":
+        elif kind == "activation":
+            spec = activation_of_file(node["activation"])._node()
+        elif kind == "softmax":
+            spec = {"log": node["log"]}
+        elif kind == "layer_norm":
+            spec = {"size": width, "eps": float(node["epsilon"])}
+        elif kind == "scale_shift":
+            spec = {"size": width, "bias": node["bias"]}
+        elif kind == "slice":
+            spec = {"begin": node["begin"], "end": node["end"]}
+            width = node["end"] - node["begin"]
+        elif kind in ("last_step", "reverse"):
             spec = {}
         else:
             return None

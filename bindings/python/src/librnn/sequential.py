@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from ._arrays import float_dtype
 from ._builder import Builder, fresh_seed
 from ._handle import Handle
-from ._network import SequenceModel
+from ._network import SequenceModel, nested_state, state_leaves
+from ._options import output_width
+from .activations import Activation, as_activation
 from .errors import argument_error, dtype_error, shape_error
 from .layers import CELLS, RecurrentLayer, add_recurrent, show_layer
-from .modules import Module, WeightedModule, add_module, show_module
+from .modules import Module, WeightedModule, add_module, input_width, module_width, show_module
 
 #: A module's kind and its constructor's arguments.
 Spec = Tuple[str, Dict[str, Any]]
@@ -23,7 +26,8 @@ class Sequential(SequenceModel):
 
     Parameters
     ----------
-    modules : sequence of Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, LastStep
+    modules : sequence of modules
+        Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice, Reverse.
         The weights that they have now are **copied**: later changes of the given objects do not reach the model, nor the
         model's changes the objects. Parameters are named by position, such as ``"0.weight_ih_l0"``.
     batch_first : bool, optional
@@ -44,10 +48,10 @@ class Sequential(SequenceModel):
     ) -> None:
         modules = list(modules)
         for index, module in enumerate(modules):
-            if not isinstance(module, (Module, WeightedModule, RecurrentLayer)):
+            if not isinstance(module, (Module, Activation, WeightedModule, RecurrentLayer)):
                 raise argument_error(
-                    f"module {index} is {type(module).__name__}, expected Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear "
-                    "or LastStep"
+                    f"module {index} is {type(module).__name__}, expected Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, "
+                    "LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice or Reverse"
                 )
         layers = [module for module in modules if isinstance(module, RecurrentLayer)]
         if batch_first is None:
@@ -55,7 +59,7 @@ class Sequential(SequenceModel):
             if len(orders) > 1:
                 raise argument_error("some layers have batch_first and some not: give Sequential(…, batch_first=…)")
             batch_first = orders.pop() if orders else False
-        weighted = [module for module in modules if not isinstance(module, Module)]
+        weighted = [module for module in modules if not isinstance(module, (Module, Activation))]
         if dtype is None:
             dtypes = {module.dtype.name for module in weighted}
             if len(dtypes) > 1:
@@ -65,7 +69,7 @@ class Sequential(SequenceModel):
         state: Dict[str, np.ndarray] = {}
         for index, module in enumerate(modules):
             specs.append((module.cell if isinstance(module, RecurrentLayer) else module._kind, module._node()))
-            if not isinstance(module, Module):
+            if not isinstance(module, (Module, Activation)):
                 state.update({f"{index}.{name}": value for name, value in module.state_dict().items()})
         self._create(specs, bool(batch_first), float_dtype(dtype), fresh_seed(seed), state)
 
@@ -78,25 +82,27 @@ class Sequential(SequenceModel):
         width: Optional[int] = None
         for index, (kind, node) in enumerate(specs):
             first = width is None
-            if first and kind not in ("embedding", "one_hot") and "input_size" not in node:
-                # Dropout before anything that has a size: look ahead for it.
-                ahead = [later["input_size"] for _, later in specs if "input_size" in later]
+            reads = input_width(kind, node)
+            if first and kind not in ("embedding", "one_hot") and reads is None:
+                # Dropout before anything that has a size: look ahead for it, as far as the size stays the same.
+                same = itertools.takewhile(lambda spec: spec[0] != "slice", specs)
+                ahead = [later for later in (input_width(*spec) for spec in same) if later is not None]
                 if not ahead:
                     raise argument_error(f"module {index} does not tell the size of x: begin with one that has a size")
                 builder.add("input", "input", ahead[0])
                 width, first = ahead[0], False
-            if not first and width != node.get("input_size", width):
+            if not first and reads is not None and width != reads:
                 raise shape_error(
-                    f"module {index} reads {node['input_size']} features, and the one before it gives {width}"
+                    f"module {index} reads {reads} features, and the one before it gives {width}"
                 )
             if kind in CELLS:
                 if first:
                     builder.add("input", "input", node["input_size"])
                 add_recurrent(builder, str(index), kind, node)
-                width = node["hidden_size"] * (2 if node["bidirectional"] else 1)
+                width = output_width(node)
             else:
                 add_module(builder, str(index), kind, node, first)
-                width = node.get("output_size", node.get("size", width))
+                width = module_width(kind, node, width)
         self._specs = specs
         self._adopt(builder.build("zeros", 0, 0.0), seed, batch_first)
         self._set_parameters(self._gather(state))
@@ -112,36 +118,44 @@ class Sequential(SequenceModel):
         return model
 
     def _group(self) -> None:
-        """How many states, h or h and c, each recurrent module has."""
-        self._widths = [2 if kind == "lstm" else 1 for kind, _ in self._specs if kind in CELLS]
+        """Of each recurrent module: whether it has c beside h, and whether its directions differ in size."""
+        names = {info.name for info in self._states}
+        self._groups = [
+            (kind == "lstm", f"{index}.h_reverse" in names) for index, (kind, _) in enumerate(self._specs) if kind in CELLS
+        ]
 
     def _nest(self, leaves: Sequence[np.ndarray]) -> List[Any]:
         state: List[Any] = []
-        rest = list(leaves)
-        for width in self._widths:
-            state.append(rest.pop(0) if width == 1 else (rest.pop(0), rest.pop(0)))
+        begin = 0
+        for has_cell, split in self._groups:
+            end = begin + (1 + has_cell) * (1 + split)
+            state.append(nested_state(leaves[begin:end], has_cell))
+            begin = end
         return state
 
     def _leaves(self, state: Any, name: str) -> Sequence[Any]:
-        if not isinstance(state, (list, tuple)) or len(state) != len(self._widths):
+        if not isinstance(state, (list, tuple)) or len(state) != len(self._groups):
             raise shape_error(
                 f"{name} is {type(state).__name__}"
                 + (f" of {len(state)}" if isinstance(state, (list, tuple)) else "")
-                + f", expected a list of {len(self._widths)}, one entry for each recurrent module"
+                + f", expected a list of {len(self._groups)}, one entry for each recurrent module"
             )
         leaves: List[Any] = []
-        for width, entry in zip(self._widths, state):
-            if width == 1:
-                leaves.append(entry)
-            elif entry is None:
-                leaves += [None, None]
-            elif isinstance(entry, (list, tuple)) and len(entry) == 2:
-                leaves += list(entry)
-            else:
-                raise shape_error(f"{name} of an LSTM is {type(entry).__name__}, expected a pair (h, c)")
+        for (has_cell, split), entry in zip(self._groups, state):
+            leaves += state_leaves(entry, has_cell, split, f"{name} of an LSTM" if has_cell else name)
         return leaves
 
-    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, List[Any]]:
+    def __call__(
+        self,
+        x: Any,
+        hx: Any = None,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
+    ) -> Tuple[np.ndarray, List[Any]]:
         """Run the chain over a batch of sequences.
 
         Parameters
@@ -151,7 +165,8 @@ class Sequential(SequenceModel):
         hx : list, optional
             One entry for each recurrent module: h_0, for LSTM (h_0, c_0), or None for zeros.
         lengths : sequence of N ints, optional
-            As for a layer.
+        mask, padding_value, padding, zero_state_of_empty_rows
+            As for a layer. The padding is that of the output of the whole chain.
 
         Returns
         -------
@@ -159,7 +174,10 @@ class Sequential(SequenceModel):
         state : list
             h_n, for LSTM (h_n, c_n), of each recurrent module.
         """
-        return super().__call__(x, hx, lengths)
+        return super().__call__(
+            x, hx, lengths, mask=mask, padding_value=padding_value, padding=padding,
+            zero_state_of_empty_rows=zero_state_of_empty_rows,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._specs)
@@ -172,10 +190,14 @@ class Sequential(SequenceModel):
     def __repr__(self) -> str:
         names = {
             "rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "embedding": "Embedding", "one_hot": "OneHot", "dropout": "Dropout",
-            "linear": "Linear", "last_step": "LastStep",
+            "linear": "Linear", "last_step": "LastStep", "softmax": "Softmax", "layer_norm": "LayerNorm",
+            "scale_shift": "ScaleShift", "slice": "Slice", "reverse": "Reverse",
         }  # fmt: skip
         shown = [
-            (show_layer if kind in CELLS else show_module)(names[kind], node) for kind, node in getattr(self, "_specs", [])
+            repr(as_activation(node, "activation"))
+            if kind == "activation"
+            else (show_layer if kind in CELLS else show_module)(names[kind], node)
+            for kind, node in getattr(self, "_specs", [])
         ]
         return f"Sequential([{', '.join(shown)}])"
 

@@ -139,7 +139,7 @@ extension RecurrentConfiguration {
         guard let raw = UInt8(exactly: kinds[at]), let kind = ActivationKind(rawValue: raw) else {
           throw RNNError(.invalidArgument, "\(place) is \(kinds[at]), which is none of RNN_ACTIVATION_*")
         }
-        row.append(Activation(kind, alpha: alphas[at], beta: betas[at]))
+        row.append(try Activation(kind, alpha: alphas[at], beta: betas[at]))
       }
       // What the cell does not have is left out here, and refused where it is not the default.
       while row.count > 0, row[row.count - 1] == nil { row.removeLast() }
@@ -237,7 +237,7 @@ public func rnn_builder_add_activation(
     guard let kind = UInt8(exactly: activation).flatMap(ActivationKind.init(rawValue:)) else {
       throw unknown("activation", activation)
     }
-    return .activation(Activation(kind, alpha: alpha, beta: beta))
+    return .activation(try Activation(kind, alpha: alpha, beta: beta))
   }
 }
 

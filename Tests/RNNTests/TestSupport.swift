@@ -286,10 +286,15 @@ func randomArchitecture(
   return architecture
 }
 
+/// A function whose numbers are right.
+func function(_ kind: ActivationKind, alpha: Double = 0, beta: Double = 0) -> Activation {
+  try! Activation(kind, alpha: alpha, beta: beta)
+}
+
 extension Activation {
   static func random(_ numbers: inout TestNumbers) -> Activation {
     let kind = numbers.one(of: ActivationKind.allCases)
-    return Activation(kind, alpha: kind.readsAlpha ? 0.5 + numbers.next() / 4 : 0, beta: kind.readsBeta ? 0.5 : 0)
+    return function(kind, alpha: kind.readsAlpha ? 0.5 + numbers.next() / 4 : 0, beta: kind.readsBeta ? 0.5 : 0)
   }
 }
 
@@ -304,7 +309,7 @@ extension Architecture {
         (.activation(.random(&numbers)), []), (.softmax(logarithm: numbers.below(2) == 0), []), (.layerNorm(epsilon: 1e-5), []),
         (.scaleShift(bias: numbers.below(2) == 0), []), (.product, [last.name, numbers.one(of: same).name]),
         (.concat, [last.name, numbers.one(of: others).name, last.name]),
-        (.slice(begin: size / 3, end: size - size / 4), []), (reversing ? .reverse : .activation(Activation(.tanh)), []),
+        (.slice(begin: size / 3, end: size - size / 4), []), (reversing ? .reverse : .activation(function(.tanh)), []),
       ]
       let (operation, inputs) = numbers.one(of: choices)
       try add(operation, name: "\(name)\(i)", inputs: inputs)
@@ -334,12 +339,12 @@ extension RecurrentConfiguration {
     }
     guard chance(&numbers) else { return }
     let bounded: [Activation?] = [
-      nil, Activation(.hardSigmoid, alpha: 0.2, beta: 0.5), Activation(.softsign), Activation(.scaledTanh, alpha: 1.2, beta: 0.7),
-      Activation(.sigmoid), Activation(.tanh),
+      nil, function(.hardSigmoid, alpha: 0.2, beta: 0.5), function(.softsign), function(.scaledTanh, alpha: 1.2, beta: 0.7),
+      function(.sigmoid), function(.tanh),
     ]
     let others: [Activation?] = [
-      Activation(.leakyRelu, alpha: 0.1), Activation(.elu, alpha: 0.8), Activation(.softplus), Activation(.relu),
-      Activation(.affine, alpha: 0.6, beta: 0.1), Activation(.thresholdedRelu, alpha: -0.3),
+      function(.leakyRelu, alpha: 0.1), function(.elu, alpha: 0.8), function(.softplus), function(.relu),
+      function(.affine, alpha: 0.6, beta: 0.1), function(.thresholdedRelu, alpha: -0.3),
     ]
     for _ in 0..<directionCount {
       activations.append(

@@ -52,7 +52,9 @@ extension Architecture {
       operation("sum")
     case .activation(let activation):
       operation("activation")
-      object["activation"] = .object(activation.json)
+      object["function"] = .string(activation.kind.name)
+      if activation.kind.readsAlpha { object["alpha"] = .number(activation.alpha) }
+      if activation.kind.readsBeta { object["beta"] = .number(activation.beta) }
     case .reverse:
       operation("reverse")
     case .softmax(let logarithm):
@@ -164,9 +166,16 @@ extension Architecture {
       try only()
       operation = .sum
     case "activation":
-      try only("activation")
-      guard let value = node["activation"] else { throw RNNError(.format, "\(context): activation is missing") }
-      operation = .activation(try Activation(json: value, in: "\(context), activation"))
+      let text = try node.string("function", in: context)
+      guard let kind = ActivationKind(name: text) else {
+        let known = ActivationKind.allCases.map(\.name).joined(separator: ", ")
+        throw RNNError(.unsupported, "\(context): function \(quoted(text)), expected one of \(known)")
+      }
+      let numbers = (kind.readsAlpha ? ["alpha"] : []) + (kind.readsBeta ? ["beta"] : [])
+      try node.requireNoKeys(except: common + ["function"] + numbers, in: context)
+      let alpha = kind.readsAlpha ? try node.number("alpha", in: context) : 0
+      let beta = kind.readsBeta ? try node.number("beta", in: context) : 0
+      operation = .activation(try asFormatError { () throws(RNNError) in try Activation(kind, alpha: alpha, beta: beta) })
     case "reverse":
       try only()
       operation = .reverse
@@ -241,7 +250,7 @@ extension Architecture {
 }
 
 /// What is a wrong argument in a program is a wrong file here; memory and versions stay what they are.
-private func asFormatError<Result>(_ body: () throws(RNNError) -> Result) throws(RNNError) -> Result {
+func asFormatError<Result>(_ body: () throws(RNNError) -> Result) throws(RNNError) -> Result {
   do {
     return try body()
   } catch {

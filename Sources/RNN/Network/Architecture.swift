@@ -148,10 +148,9 @@ public struct Architecture: Equatable, Sendable {
     }
   }
 
-  /// Whether another node reads what a `reverse` node gives: then the order of its steps must be known, which a mask does not tell.
+  /// Whether a node reads what a `reverse` node gives: then the steps of that node's input must be known one by one.
   public var reversesBeforeItsEnd: Bool { nodes.dropLast().contains { $0.operation == .reverse } }
-  /// Whether the output is what a `reverse` node gives.
-  var reversesAtItsEnd: Bool { nodes.last?.operation == .reverse }
+  var reversesAtItsEnd: Bool { outputNode?.operation == .reverse }
 
   /// Whether the state that a sequence begins with is a parameter, at least of some node.
   var learnsInitialState: Bool { recurrentParameters.contains { $0.initialHidden >= 0 } }
@@ -333,7 +332,7 @@ public struct Architecture: Equatable, Sendable {
       guard !source.isSingleStep else {
         throw RNNError(.shape, "recurrent node '\(name)' reads a sequence, and '\(source.name)' gives one step")
       }
-      return (try configuration.check(node: name), false)
+      return (try configuration.check(node: name, dataType), false)
     case .linear(let size, _):
       return (try positive(size, "the output size"), try features().isSingleStep)
     case .lastStep:
@@ -348,7 +347,11 @@ public struct Architecture: Equatable, Sendable {
       return (source.outputSize, source.isSingleStep)
     case .activation(let activation):
       let source = try features()
-      try activation.check(node: name, dataType)
+      guard activation.fits(dataType) else {
+        throw RNNError(
+          .invalidArgument,
+          "node '\(name)': alpha \(activation.alpha) and beta \(activation.beta) are not both finite in \(dataType.rawValue)")
+      }
       return (source.outputSize, source.isSingleStep)
     case .softmax, .scaleShift:
       let source = try features()
@@ -444,7 +447,7 @@ public struct Architecture: Equatable, Sendable {
   private mutating func addRecurrent(
     _ configuration: RecurrentConfiguration, name: String, inputSize: Int
   ) throws(RNNError) {
-    let outputSize = try configuration.check(node: name)
+    let outputSize = try configuration.check(node: name, dataType)
     for layer in 0..<configuration.layerCount {
       for direction in 0..<configuration.directionCount {
         recurrentParameters.append(

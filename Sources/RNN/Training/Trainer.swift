@@ -45,7 +45,7 @@ public struct TrainerOptions: Equatable, Sendable {
       guard architecture.isStreamable, !architecture.hasSingleStepOutput else {
         throw RNNError(
           .unsupported,
-          "truncated backpropagation needs a network that can stop at any step: nothing that reads backwards or reverses, no last step")
+          "truncated backpropagation needs a network that can stop at any step: no layer that reads backwards, no reversal, no last step")
       }
     }
     if let backwardSteps {

@@ -234,14 +234,14 @@ final class GradientTests: XCTestCase {
   func testEveryActivation() throws {
     for kind in ActivationKind.allCases {
       try checkOperator(
-        .activation(Activation(kind, alpha: kind.readsAlpha ? 0.4 : 0, beta: kind.readsBeta ? 0.6 : 0)), kind.name)
+        .activation(try Activation(kind, alpha: kind.readsAlpha ? 0.4 : 0, beta: kind.readsBeta ? 0.6 : 0)), kind.name)
     }
   }
 
   /// More elements than a backward pass takes at a time, and than a vector has.
   func testOperatorsOfManyElements() throws {
     for operation in [
-      Operator.activation(Activation(.elu, alpha: 0.5)), .product, .softmax(logarithm: true), .layerNorm(epsilon: 1e-5),
+      Operator.activation(function(.elu, alpha: 0.5)), .product, .softmax(logarithm: true), .layerNorm(epsilon: 1e-5),
       .scaleShift(bias: true),
     ] {
       var architecture = Architecture(dataType: .float64)

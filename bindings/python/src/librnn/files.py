@@ -141,7 +141,7 @@ def _chain(nodes: List[Dict[str, Any]]) -> Optional[List[Spec]]:
         elif kind == "dropout":
             spec = {"p": float(node["probability"])}
         elif kind == "activation":
-            spec = activation_of_file(node["activation"])._node()
+            spec = activation_of_file(node)._node()
         elif kind == "softmax":
             spec = {"log": node["log"]}
         elif kind == "layer_norm":

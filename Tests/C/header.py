@@ -65,7 +65,7 @@ class Header:
         self.constants = self._read_constants(text)
         self.handles = sorted(re.findall(r"^typedef struct (\w+) \1;", text, re.M))
         self.structs = self._read_structs(text, self.constants)
-        self.initializers = dict(re.findall(r"#define (RNN_\w+_INIT) (\{.*\})", text))
+        self.initializers = dict(re.findall(r"#define (RNN_\w+_INIT) (\{.*\})", text.replace("\\\n", "")))
         self.functions = self._read_functions(text)
 
     @staticmethod

@@ -35,7 +35,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
       switch instruction.kind {
       case .linear:
         scratchPlan.packingCount = max(
-          scratchPlan.packingCount, try checkedProduct(rows, instruction.sourceSize + 64, of: "packed inputs"))
+          scratchPlan.packingCount,
+          transposedProductScratch(Scalar.self, rows: rows, rightColumns: instruction.sourceSize))
       case .recurrent:
         if instruction.layerCount > 1 {
           layerCount = max(layerCount, try checkedProduct(cells, instruction.size, of: "gradients of a layer"))

@@ -16,6 +16,7 @@ from typing import Optional
 
 from . import _abi, losses, optim, plot
 from ._arrays import positive
+from .activations import Activation
 from .cells import GRUCell, LSTMCell, RNNCell
 from .clipping import ClipReport, clip_grad_norm, clip_grad_norm_each, clip_grad_value
 from .errors import RNNError, check
@@ -38,6 +39,7 @@ __all__ = [
     "RNNCell",
     "GRUCell",
     "LSTMCell",
+    "Activation",
     "Sequential",
     "Embedding",
     "OneHot",

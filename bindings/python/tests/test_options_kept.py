@@ -56,12 +56,11 @@ def test_a_file_without_options_is_of_version_1_and_one_with_them_of_version_2()
         assert node["version"] == version and ("merge" in node) == (version == 2)
 
 
-def test_an_activation_without_numbers_in_a_file_has_zeros():
-    """leaky_relu with alpha 0 is not leaky_relu with its default."""
-    layer = librnn.RNN(2, 3, activations={"h": librnn.Activation("leaky_relu", 0.0)}, seed=1)
-    network = pickle.loads(pickle.dumps(layer))
-    assert network.activations == {"h": librnn.Activation("leaky_relu", 0.0)}
-    assert "alpha" not in json.loads(layer._architecture())["nodes"][1]["activations"][0][0]
+def test_numbers_of_an_activation_are_kept_as_they_are(tmp_path):
+    for activation in (librnn.Activation("leaky_relu", 0.0), librnn.Activation("affine", 1 / 3, 0.0)):
+        layer = librnn.RNN(2, 3, activations={"h": activation}, seed=1)
+        librnn.save(layer, tmp_path / "layer")
+        assert librnn.load(tmp_path / "layer").activations == {"h": activation}
 
 
 @pytest.mark.parametrize("cell, option", CASES)

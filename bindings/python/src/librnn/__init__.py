@@ -40,7 +40,6 @@ __all__ = [
     "RNNCell",
     "GRUCell",
     "LSTMCell",
-    "Activation",
     "Sequential",
     "Embedding",
     "OneHot",

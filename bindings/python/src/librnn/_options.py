@@ -9,7 +9,7 @@ from . import _abi
 from ._arrays import positive, real
 from ._builder import choose
 from .activations import Activation, activation_of_file, as_activation
-from .errors import argument_error
+from .errors import RNNError, argument_error
 
 #: Letter of a gate -> its activation, where it is not the usual one.
 GateActivations = Dict[str, Activation]
@@ -224,5 +224,5 @@ def _size_or_zero(value: Any, name: str) -> int:
         return 0
     try:
         return positive(value, name)
-    except Exception:
+    except RNNError:
         raise argument_error(f"{name} is {value!r}, expected an integer above 0, or 0 for none") from None

@@ -56,8 +56,10 @@
  *
  * Any status can come with RNN_ERROR_OUT_OF_MEMORY or RNN_ERROR_INVALID_HANDLE; the texts below name the others.
  *
- * Threads: "thread-safe" means that any threads may call at once on the same object. Builders, states, streams and
- * tapes belong to one thread at a time: a second call that finds one in use gets RNN_ERROR_BUSY.
+ * Threads: "thread-safe" means that any threads may call at once on the same object. Builders, states, streams, tapes,
+ * optimizers and trainers belong to one thread at a time: a second call that finds one in use gets RNN_ERROR_BUSY.
+ *
+ * C++: rnn.hpp has classes over these functions.
  *
  * ABI policy: docs/decisions/abi.md. SONAME is librnn.so.0 until 1.0; functions are added, never changed; struct
  * fields are appended; constants keep their values.

@@ -512,7 +512,7 @@ NUMBERS = {
     "byte_count": None, "status": -1,
     "rows": ROWS, "classes": CLASSES, "tensor_count": len(TENSORS), "dtype": 0, "max_norm": 0.5, "norm_type": 2.0,
     "clip_value": 0.5, "S": LABELS,
-    "learning_rate": 0.25,
+    "learning_rate": 0.25, "begin": 1, "end": I, "activation": 8, "alpha": 0.5, "beta": 0, "log": 1, "epsilon": 0.25,
 }
 #: What `count` counts.
 COUNTS = {"rnn_threads_set": 2, "rnn_loss_mse": ELEMENTS, "rnn_loss_mse_f64": ELEMENTS, "rnn_optimizer_create": NUMBER_COUNT}

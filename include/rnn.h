@@ -964,7 +964,8 @@ typedef struct rnn_backward_options {
  * Backpropagation through time, with the weights of the forward pass.
  *
  * @param network                     The network the tape comes from.
- * @param output_gradient             ∂L/∂output, in the shape and layout of the forward call. Padding is ignored.
+ * @param output_gradient             ∂L/∂output, in the shape and layout of the forward call. Of a padded step it is not read;
+ *                                    with RNN_PADDING_REPEAT it belongs to the step that is repeated.
  * @param final_state_gradient        ∂L/∂(final state), or NULL for zeros.
  * @param out_input_gradient          ∂L/∂input, or NULL. Exactly 0 in padding.
  * @param initial_state_gradient      Receives ∂L/∂(initial state), or NULL. May be the same handle as

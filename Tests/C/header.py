@@ -65,7 +65,7 @@ class Header:
         self.constants = self._read_constants(text)
         self.handles = sorted(re.findall(r"^typedef struct (\w+) \1;", text, re.M))
         self.structs = self._read_structs(text)
-        self.initializers = dict(re.findall(r"#define (RNN_\w+_INIT) (\{.*\})", text))
+        self.initializers = dict(re.findall(r"#define (RNN_\w+_INIT) (\{.*\})", text.replace("\\\n", " ")))
         self.functions = self._read_functions(text)
 
     @staticmethod
@@ -75,17 +75,18 @@ class Header:
             found[name] = int(value)
         return found
 
-    @staticmethod
-    def _read_structs(text: str) -> Dict[str, type]:
+    def _read_structs(self, text: str) -> Dict[str, type]:
         text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
         structs: Dict[str, type] = {}
         for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", text, re.S):
             fields: List[tuple] = []
             for declaration in filter(None, (part.strip() for part in body.split(";"))):
-                kind, field, length = re.fullmatch(r"(.*?)(\w+)(?:\[(\d+)\])?", declaration, re.S).groups()
+                kind, field, lengths = re.fullmatch(r"(.*?)(\w+)((?:\[\w+\])*)", declaration, re.S).groups()
                 kind = _normal_type(kind)
                 ctype = ctypes.c_void_p if kind.endswith("*") else SCALARS[kind]
-                fields.append((field, ctype * int(length) if length else ctype))
+                for length in reversed(re.findall(r"\w+", lengths)):  # a number or a constant; the last index is the inner one
+                    ctype = ctype * (self.constants[length] if length in self.constants else int(length))
+                fields.append((field, ctype))
             structs[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
         return structs
 

@@ -46,6 +46,8 @@ ACTIVATIONS = {
     "softplus": (lambda a, alpha, beta: softplus(a), lambda alpha, beta: 1),
     "affine": (lambda a, alpha, beta: alpha * a + beta, lambda alpha, beta: abs(alpha)),
 }
+#: How far apart two values of a function can be; of scaled_tanh times α.
+RANGES = {"sigmoid": 1, "hard_sigmoid": 1, "tanh": 2, "softsign": 2, "scaled_tanh": 2}
 LETTERS = {"rnn": "h", "gru": "rzn", "lstm": "ifgo"}
 
 
@@ -84,11 +86,14 @@ def choose(rows, a, b):
     return Bounded(np.where(rows[:, None], a.value, b.value), np.where(rows[:, None], a.error, b.error))
 
 
-def limit(a, bound):
-    """a kept in [-bound, bound]; 0: no limit. Moves nothing further apart."""
+def limit(a, bound, u):
+    """a kept in [-bound, bound]; 0: no limit. Moves nothing further apart; what is far beyond the limit has no error left."""
     if not bound:
         return a
-    return Bounded(np.where(a.value.real > bound, bound, np.where(a.value.real < -bound, -bound, a.value)), a.error)
+    value = np.where(a.value.real > bound, bound, np.where(a.value.real < -bound, -bound, a.value))
+    beyond = np.maximum(np.abs(a.value) - bound, 0)
+    # The limit itself is rounded to the type.
+    return Bounded(value, np.minimum(np.maximum(a.error - beyond, 0), 2 * bound) + u * bound)
 
 
 def activate(activation, a, u):
@@ -96,7 +101,9 @@ def activate(activation, a, u):
     name, alpha, beta = activation
     function, slope = ACTIVATIONS[name]
     value = function(a.value, alpha, beta)
-    error = slope(alpha, beta) * a.error + ACTIVATION * u * np.maximum(np.abs(value), 1)
+    # No error is larger than the range of the function.
+    error = np.minimum(slope(alpha, beta) * a.error, RANGES.get(name, np.inf) * (abs(alpha) if name == "scaled_tanh" else 1))
+    error = error + ACTIVATION * u * np.maximum(np.abs(value), 1)
     if name == "thresholded_relu":
         # It jumps at α: an error there is as large as the jump.
         error = error + np.where(np.abs(a.value.real - alpha) <= a.error, abs(alpha) + a.error, 0)
@@ -113,7 +120,7 @@ def step(cell, options, weights, activations, x, h, c, drop, u):
         return add(a, Bounded(weights[name]), u) if name in weights else a
 
     def gate(letter, a):
-        return activate(activations[letter], limit(a, options["gate_clip"]), u)
+        return activate(activations[letter], limit(a, options["gate_clip"], u), u)
 
     seen = h if drop is None else multiply(h, Bounded(drop), u)
     from_x = product(x, weights["weight_ih"], u)
@@ -134,13 +141,13 @@ def step(cell, options, weights, activations, x, h, c, drop, u):
             i, f = add(i, multiply(peephole[0], c, u), u), add(f, multiply(peephole[1], c, u), u)
         i, g = gate("i", i), gate("g", g)
         f = add(Bounded(np.ones_like(i.value)), Bounded(-i.value, i.error), u) if options["coupled_gates"] else gate("f", f)
-        c = limit(add(multiply(f, c, u), multiply(i, g, u), u), options["cell_clip"])
+        c = limit(add(multiply(f, c, u), multiply(i, g, u), u), options["cell_clip"], u)
         if options.get("nudge_cell") is not None:
             c = Bounded(c.value + options["nudge_cell"], c.error)
         if peephole[0] is not None:
             o = add(o, multiply(peephole[2], c, u), u)
         o = gate("o", o)
-        shown = activate(activations["h"], limit(c, options["gate_clip"] if options["gate_clip_output"] else 0), u)
+        shown = activate(activations["h"], limit(c, options["gate_clip"] if options["gate_clip_output"] else 0, u), u)
         h = multiply(o, shown, u)
         if "weight_hr" in weights:
             h = product(h, weights["weight_hr"], u)

@@ -148,7 +148,7 @@ def test_an_epoch_says_why_updates_were_left_out():
 @pytest.mark.parametrize("cell", ["rnn_relu", "gru_before", "gru_after", "lstm"])
 def test_a_trainer_learns_with_any_options(cell):
     """Its gradients are those of `backward`, and the learned initial state moves."""
-    generator = np.random.default_rng(0)
+    generator, moved = np.random.default_rng(0), 0
     for _ in range(8):
         names = random_names(cell, generator, ("lengths", "mask", "repeated padding", "batch first", "dropout", "recurrent dropout"))
         layer = make_layer(cell, {**combined(cell, *names)[0], "learn_initial_state": True})
@@ -161,4 +161,6 @@ def test_a_trainer_learns_with_any_options(cell):
         for name, value in trainer.gradients().items():
             np.testing.assert_allclose(value, g.parameters[name], rtol=1e-10, atol=1e-14, err_msg=f"{names} {name}")
             np.testing.assert_allclose(layer.parameters[name], before[name] - 0.05 * value, rtol=1e-10, atol=1e-14)
-        assert (layer.parameters["h_0_l0"] != before["h_0_l0"]).any()
+        moved += int((layer.parameters["h_0_l0"] != before["h_0_l0"]).any())
+    # Not where every unit of a ReLU is at 0, or every gate at its limit.
+    assert moved >= 4

@@ -40,6 +40,7 @@ __all__ = [
     "RNNCell",
     "GRUCell",
     "LSTMCell",
+    "Activation",
     "Sequential",
     "Embedding",
     "OneHot",

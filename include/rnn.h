@@ -56,8 +56,10 @@
  *
  * Any status can come with RNN_ERROR_OUT_OF_MEMORY or RNN_ERROR_INVALID_HANDLE; the texts below name the others.
  *
- * Threads: "thread-safe" means that any threads may call at once on the same object. Builders, states, streams and
- * tapes belong to one thread at a time: a second call that finds one in use gets RNN_ERROR_BUSY.
+ * Threads: "thread-safe" means that any threads may call at once on the same object. Builders, states, streams, tapes,
+ * optimizers and trainers belong to one thread at a time: a second call that finds one in use gets RNN_ERROR_BUSY.
+ *
+ * C++: rnn.hpp has classes over these functions.
  *
  * ABI policy: docs/decisions/abi.md. SONAME is librnn.so.0 until 1.0; functions are added, never changed; struct
  * fields are appended; constants keep their values.
@@ -962,7 +964,8 @@ typedef struct rnn_backward_options {
  * Backpropagation through time, with the weights of the forward pass.
  *
  * @param network                     The network the tape comes from.
- * @param output_gradient             ∂L/∂output, in the shape and layout of the forward call. Padding is ignored.
+ * @param output_gradient             ∂L/∂output, in the shape and layout of the forward call. Of a padded step it is not read;
+ *                                    with RNN_PADDING_REPEAT it belongs to the step that is repeated.
  * @param final_state_gradient        ∂L/∂(final state), or NULL for zeros.
  * @param out_input_gradient          ∂L/∂input, or NULL. Exactly 0 in padding.
  * @param initial_state_gradient      Receives ∂L/∂(initial state), or NULL. May be the same handle as

@@ -11,9 +11,11 @@ private let largestStruct = 4096
 
 /// Reads options: fields that an older caller does not have are zero, the default; fields that this library does not
 /// know must be zero.
-func options<Options: SizedStruct>(_ pointer: UnsafePointer<Options>?) throws(RNNError) -> Options {
+func options<Options: SizedStruct>(
+  _ pointer: UnsafePointer<Options>?, named name: StaticString = "options"
+) throws(RNNError) -> Options {
   guard let pointer else { return Options() }
-  let (size, known) = try checkedSize(pointer, named: "options")
+  let (size, known) = try checkedSize(pointer, named: name)
   var result = Options()
   withUnsafeMutableBytes(of: &result) { target in
     target.copyMemory(from: UnsafeRawBufferPointer(start: pointer, count: min(size, known)))
@@ -22,7 +24,7 @@ func options<Options: SizedStruct>(_ pointer: UnsafePointer<Options>?) throws(RN
     let tail = UnsafeRawBufferPointer(start: UnsafeRawPointer(pointer) + known, count: size - known)
     guard tail.allSatisfy({ $0 == 0 }) else {
       throw RNNError(
-        .unsupported, "options.struct_size is \(size), and this library knows \(known) bytes: a field after them is set")
+        .unsupported, "\(name).struct_size is \(size), and this library knows \(known) bytes: a field after them is set")
     }
   }
   return result

@@ -297,7 +297,7 @@ public func rnn_trainer_create(
       what.hiddenClip = options.hidden_clip == 0 ? nil : options.hidden_clip
       what.keepsGradientFlow = try flag(options.gradient_flow, named: "gradient_flow")
       return TrainerObject(
-        try Trainer(object.network, options: what, optimizer: try OptimizerOptions(try RNNExports.options(optimizer))))
+        try Trainer(object.network, options: what, optimizer: try OptimizerOptions(try RNNExports.options(optimizer, named: "optimizer"))))
     }
   }
 }
@@ -322,7 +322,7 @@ public func rnn_trainer_flow(
 ) -> rnn_status {
   catchingErrors { () throws(RNNError) in
     try withTrainer(trainer) { (trainer) throws(RNNError) in
-      let target = try gradientFlow(try RNNExports.options(flow))
+      let target = try gradientFlow(try RNNExports.options(flow, named: "flow"))
       try target.checkDisjointArrays()
       if let out_T { try checkAlignment(out_T, "out_T") }
       let steps = try trainer.readFlow(into: target)

@@ -205,7 +205,7 @@ class World:
         """With an optimizer that has a memory, after one step: its gradients are not zeros."""
         trainer = self.make(
             "rnn_trainer_create", self.handle("rnn_network"),
-            struct_memory("rnn_trainer_options", loss=self.loss, clip_norm=0.5),
+            struct_memory("rnn_trainer_options", loss=self.loss, clip_norm=0.5, gradient_flow=1),
             struct_memory("rnn_optimizer_options", momentum=0.9))
         must(self.trainer_step(trainer, self.loss), "rnn_trainer_step")
         return trainer
@@ -300,7 +300,14 @@ class World:
         return seen
 
     def see_rnn_tape(self, tape: int) -> bytes:
-        return b"a tape cannot be looked into"
+        seen = b""
+        for name, width in ((b"lstm.h_l0", 1), (b"lstm.c_l0", 1), (b"lstm.gates_l0", 4)):
+            count = T * N * self.hidden_size * width
+            values = Memory(ctypes.sizeof(self.ctype) * count)
+            if getattr(library, "rnn_tape_read" + self.suffix)(tape, text_memory(name), values, count) != OK:
+                return b"error: " + library.rnn_last_error_message()
+            seen += values.read()
+        return seen
 
     def see_rnn_optimizer(self, optimizer: int) -> bytes:
         return b"an optimizer cannot be looked into; see next_step"
@@ -434,7 +441,7 @@ CTC_FUNCTION = re.compile(r"rnn_loss_ctc(_f64)?$")
 CLIP_FUNCTION = re.compile(r"rnn_gradients_clip(_each|_value)?(_f64)?$")
 TRAINER_FUNCTION = re.compile(r"rnn_trainer_(step|evaluate)(_f64)?$")
 #: Those of which a successful call leaves the trainer as it was.
-TRAINER_READER = re.compile(r"rnn_trainer_(evaluate|gradients|snapshot)(_f64)?$")
+TRAINER_READER = re.compile(r"rnn_trainer_(evaluate|gradients|snapshot|flow)(_f64)?$")
 SAMPLE_FUNCTION = re.compile(r"rnn_logits_sample(_f64)?$")
 
 
@@ -458,6 +465,8 @@ def elements(call: Call, name: str) -> Optional[int]:
             return 4 * H * H
         if "_state_" in function:
             return N * H
+        if "_tape_" in function:
+            return T * N * H
     if LOSS_FUNCTION.match(function):
         size = ROWS * CLASSES if "cross_entropy" in function else ELEMENTS
         return {"logits": size, "targets": ROWS, "class_weights": CLASSES, "prediction": size, "target": size,
@@ -501,6 +510,8 @@ def text(call: Call, name: str) -> Optional[bytes]:
             return b"lstm.weight_hh_l0"
         if "_state_" in function:
             return b"lstm.h"
+        if "_tape_" in function:
+            return b"lstm.h_l0"
         if function == "rnn_blas_set":
             return b"none"
     return {"key": b"key", "value": b"a value"}.get(name)
@@ -522,7 +533,7 @@ COUNTS = {"rnn_threads_set": 2, "rnn_loss_mse": ELEMENTS, "rnn_loss_mse_f64": EL
 CELL_OPTIONAL = {"hidden_state", "cell_state", "bias_ih", "bias_hh", "out_trace"}
 OPTIONAL = {
     "lengths", "state", "out_input_gradient", "final_state_gradient", "initial_state_gradient", "options", "out_length",
-    "class_weights", "out_gradient", "out_report", "input_lengths", "target_lengths",
+    "class_weights", "out_gradient", "out_report", "input_lengths", "target_lengths", "flow", "out_T",
 }
 
 
@@ -543,7 +554,7 @@ def optional(function: Function, name: str) -> bool:
     if name == "input":
         return function.name.startswith("rnn_builder_")
     if name in ("name", "value"):
-        return function.name != "rnn_blas_set"
+        return function.name.removesuffix("_f64") not in ("rnn_blas_set", "rnn_tape_read")
     return name in OPTIONAL
 
 
@@ -642,6 +653,19 @@ def recipe(call: Call, parameter: Parameter) -> Argument:
     raise unknown(function, parameter)
 
 
+#: Arrays that options lead to: how many elements each needs, and of what size.
+POINTER_FIELDS = {
+    "rnn_backward_options": {
+        "hidden_flow": (T, 8), "cell_flow": (T, 8), "clipped_flow": (T, 8), "gate_mean": (4 * T, 8),
+        "gate_saturation": (4 * T, 8), "jacobian_norm": (T, 8),
+    },
+    "rnn_run_options": {"mask": (T * N, 1)},
+    "rnn_train_options": {"mask": (T * N, 1)},
+}
+#: [T, N]: everything that is not 0 is a step; the last step of the second row is left out.
+MASK = bytes([1, 1, 255, 2, 1, 0])
+
+
 def struct_recipe(call: Call, parameter: Parameter) -> Argument:
     struct = HEADER.structs[parameter.target]
     memory = struct_memory(parameter.target)
@@ -652,11 +676,13 @@ def struct_recipe(call: Call, parameter: Parameter) -> Argument:
     else:
         if parameter.target == "rnn_recurrent_options":
             view.hidden_size, view.cell = H, HEADER.constants["RNN_CELL_LSTM"]
-        if parameter.target == "rnn_backward_options":
-            inner = [Memory(8 * T)]  # [layer_directions, T]
-            view.hidden_flow, view.hidden_flow_count = inner[0].address, T
+        for field, (count, size) in POINTER_FIELDS.get(parameter.target, {}).items():
+            inner.append(Memory(size * count, MASK if field == "mask" else b""))
+            setattr(view, field, inner[-1].address)
+            setattr(view, field + "_count", count)
     view.struct_size = memory.size
-    return Argument(memory.address, memory, writable=not parameter.is_const, inner=inner, inner_writable=True)
+    return Argument(memory.address, memory, writable=not parameter.is_const, inner=inner,
+                    inner_writable=parameter.target == "rnn_backward_options")
 
 
 # ---------------------------------------------------------------------------------------------------------------- cases
@@ -928,7 +954,7 @@ def text_cases(function: Function, name: str, words: List[str]) -> Iterator[Case
     else:
         bad["unknown"] = b"no.such.thing"
         expected = NOT_FOUND + INVALID
-        words = words + ["parameter", "state"]
+        words = words + ["parameter", "state", "array"]
     for label, value in bad.items():
         yield Case(f"{name} = {label}", put(value), expected, words + [value.decode(errors="replace")[:20] or name])
 
@@ -1352,6 +1378,19 @@ _too_large = (SIZE_MAX // 2 + 1, SIZE_MAX)
 _sizes = (1, 2, 3, 4, 2**31, 2**32, 2**62, SIZE_MAX // 2)
 _any_64 = (1, 2**31, 2**63, SIZE_MAX)
 _decay = ((*_not_finite, -0.1, 1.0, 1.5), (0.0, 5e-324, 0.5, 0.999))
+_sizes_too_large = (2**31, 2**32, 2**40, SIZE_MAX // 4, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX)
+_probability = ((*_not_finite, -0.1, -5e-324, 1.0, 1.5), (0.0, 5e-324, 0.5, 0.999))
+#: A limit of which 0 means none.
+_limit = ((math.nan, -math.inf, -0.1, -5e-324), (0.0, 5e-324, 0.5, 1e300), (math.inf,))
+_no_activation = (-1, 12, 99, 255, 256, 2**31 - 1, -(2**31))
+
+
+def _slot(slot: int, value):
+    """[direction][slot] of recurrent options: `value` for one gate of the forward direction, 0 for the others."""
+    return (tuple(value if each == slot else 0 for each in range(HEADER.constants["RNN_ACTIVATION_SLOTS"])),) + (
+        (0,) * HEADER.constants["RNN_ACTIVATION_SLOTS"],)
+
+
 _positive = ((*_not_finite, -0.1), (0.0, 5e-324, 0.5, 2.0))
 #: Fields of options: values that are refused, values that are not; each with all others at their default.
 FIELD_RANGES = {
@@ -1386,7 +1425,50 @@ FIELD_RANGES = {
         "backward_steps": ((*_too_large, *_sizes), ()),  # needs update_interval
         "dropout_seed": ((), _any_64),
         "clip_mode": (_no_choice + (3,), (0, 1, 2)),
+        "hidden_clip": _limit,
+        "gradient_flow": (_no_flag, (0, 1)),
     },
+    "rnn_recurrent_options": {  # of an LSTM
+        "hidden_size": ((0,), (1, 2, 17), _sizes_too_large),
+        "num_layers": ((), (0, 1, 3), _sizes_too_large),
+        "cell": ((-1, 3, 99, 2**31 - 1, -(2**31)), (0, 1, 2)),
+        "nonlinearity": ((), (0, 1), _no_choice),  # not the LSTM's
+        "gru_variant": ((), (0, 1), _no_choice),
+        "bias": (_no_choice, (0, 1, 2, 3)),
+        "bidirectional": (_no_flag, (0, 1)),
+        "dropout": _probability,
+        "reverse": (_no_flag, (0, 1)),
+        "merge": (_no_choice + (1, 2, 3), (0,)),  # needs bidirectional
+        "hidden_size_reverse": ((1, H + 1, *_too_large), (0,)),  # needs bidirectional
+        "proj_size": ((), (0, 1, H - 1), _sizes_too_large),
+        "residual": (_no_flag, (0, 1)),
+        "learned_initial_state": (_no_flag, (0, 1)),
+        "peepholes": (_no_flag, (0, 1)),
+        "coupled_gates": (_no_flag, (0, 1)),
+        "cell_clip": _limit, "gate_clip": _limit,
+        "gate_clip_output": (_no_flag + (1,), (0,)),  # needs gate_clip
+        "forget_bias": (_not_finite, (0.0, -1.0, 5e-324, 1.0)),
+        "recurrent_dropout": _probability,
+        "activations": (
+            tuple(_slot(slot, value) for slot in range(5) for value in _no_activation),
+            (*(_slot(slot, value) for slot in range(5) for value in (0, 1, 3, 4, 9, 10)),)),
+        "activation_alpha": (tuple(_slot(slot, value) for slot in range(5) for value in (*_not_finite, 1.0)), (_slot(0, 0.0),)),
+        "activation_beta": (tuple(_slot(slot, value) for slot in range(5) for value in (*_not_finite, 1.0)), (_slot(0, 0.0),)),
+    },
+    "rnn_run_options": {
+        "batch_first": (_no_flag, (0, 1)),
+        "padding": (_no_choice + (2, 3), (0, 1)),
+        "padding_value": ((math.nan,), (0.0, -1.0, 5e-324), (math.inf, -math.inf, 1e300)),
+        "zero_state_of_empty_rows": (_no_flag, (0, 1)),
+    },
+    "rnn_train_options": {
+        "batch_first": (_no_flag, (0, 1)),
+        "padding": (_no_choice + (2, 3), (0, 1)),
+        "dropout_seed": ((), _any_64), "step": ((), _any_64), "first_time": ((), _any_64),
+        "padding_value": ((math.nan,), (0.0, -1.0, 5e-324), (math.inf, -math.inf, 1e300)),
+        "zero_state_of_empty_rows": (_no_flag, (0, 1)),
+    },
+    "rnn_backward_options": {"hidden_clip": _limit},
     "rnn_sample_options": {
         "temperature": ((*_not_finite, -0.1, -5e-324), (0.0, 5e-324, 0.5, 1e300)),
         "top_k": (_too_large, _sizes),
@@ -1414,6 +1496,35 @@ COMBINATIONS = {
         (dict(has_ignore_index=1, ignore_index=1), SUCCEED),
         (dict(clip_mode=1, clip_norm=0.5), SUCCEED), (dict(clip_mode=2, clip_norm=0.5), SUCCEED),
         (dict(clip_mode=2, clip_norm=math.inf), SUCCEED), (dict(clip_mode=1, clip_norm=math.nan), INVALID),
+        (dict(hidden_clip=0.5, gradient_flow=1, update_interval=1), SUCCEED),
+    ),
+    "rnn_recurrent_options": (
+        (dict(bidirectional=1, reverse=1), INVALID),
+        (dict(bidirectional=1, merge=1), SUCCEED), (dict(bidirectional=1, merge=2), SUCCEED), (dict(bidirectional=1, merge=3), SUCCEED),
+        (dict(bidirectional=1, hidden_size_reverse=2), SUCCEED), (dict(bidirectional=1, hidden_size_reverse=2, merge=1), INVALID),
+        (dict(bidirectional=1, hidden_size_reverse=SIZE_MAX), FAIL), (dict(bidirectional=1, hidden_size=SIZE_MAX // 2), FAIL),
+        (dict(hidden_size=SIZE_MAX // 2, proj_size=SIZE_MAX // 2), FAIL),
+        (dict(hidden_size=2**32, num_layers=2**32), FAIL),
+        (dict(proj_size=2, num_layers=2, residual=1), SUCCEED),
+        (dict(gate_clip=1.0, gate_clip_output=1), SUCCEED),
+        *((dict(cell=cell, **{field: value}), INVALID) for cell in (0, 1) for field, value in (
+            ("proj_size", 2), ("peepholes", 1), ("coupled_gates", 1), ("cell_clip", 1.0), ("forget_bias", 1.0))),
+        (dict(cell=0, nonlinearity=2), INVALID), (dict(cell=0, nonlinearity=-1), INVALID), (dict(cell=1, gru_variant=2), INVALID),
+        (dict(cell=0, activations=_slot(0, 8), activation_alpha=_slot(0, 0.5)), SUCCEED),
+        (dict(cell=0, activations=_slot(1, 3)), INVALID), (dict(cell=1, activations=_slot(3, 3)), INVALID),
+        (dict(activations=_slot(4, 2), activation_alpha=_slot(4, 0.25), activation_beta=_slot(4, 0.5)), SUCCEED),
+        *((dict(activations=_slot(2, 11), activation_alpha=_slot(2, value)), INVALID) for value in (math.nan, math.inf)),
+        *((dict(activations=_slot(2, 11), activation_beta=_slot(2, value)), INVALID) for value in (math.nan, -math.inf)),
+        (dict(activations=tuple(reversed(_slot(0, 3)))), INVALID),  # of a backward direction that is not there
+        (dict(activations=tuple(reversed(_slot(0, 3))), bidirectional=1), SUCCEED),
+    ),
+    "rnn_run_options": (
+        (dict(padding=1, padding_value=1.0), INVALID),
+        (dict(batch_first=1, padding=1, zero_state_of_empty_rows=1), SUCCEED),
+    ),
+    "rnn_train_options": (
+        (dict(padding=1, padding_value=1.0), INVALID),
+        (dict(first_time=SIZE_MAX, step=SIZE_MAX, dropout_seed=SIZE_MAX), SUCCEED),
     ),
     "rnn_ctc_options": (
         (dict(concatenated=1, zero_infinity=1), SUCCEED), (dict(concatenated=1, reduction=1), SUCCEED),
@@ -1427,7 +1538,7 @@ COMBINATIONS = {
 
 #: Options of which the fields are known by their names and types alone.
 GENERAL_OPTIONS = tuple(f"rnn_{name}_options" for name in (
-    "builder", "recurrent", "build", "load", "save", "state", "stream", "run", "train", "backward"))
+    "builder", "build", "load", "save", "state", "stream"))
 
 
 def struct_combinations(function: Function) -> Iterator[Case]:
@@ -1476,8 +1587,10 @@ def struct_cases(function: Function, parameter: Parameter, words: List[str]) -> 
     yield Case(f"{name}->struct_size = 8", resized(8, 8), INVALID if required else SUCCEED, words + ["hidden_size"])
     fields = [getattr(struct, field).offset for field, *_ in struct._fields_]
     for offset in fields[2:]:
-        yield Case(f"{name}->struct_size = {offset}", resized(offset, -(-offset // 8) * 8), ANY if parameter.target == "rnn_backward_options"
-                   else SUCCEED, words + ["hidden_flow"])
+        # Between an array and its count: the count is 0 then.
+        arrays = POINTER_FIELDS.get(parameter.target, {})
+        yield Case(f"{name}->struct_size = {offset}", resized(offset, -(-offset // 8) * 8), ANY if arrays else SUCCEED,
+                   words + list(arrays))
     for value in range(size - 7, size):
         # Half a field: either it is not read, or the size is refused.
         yield Case(f"{name}->struct_size = {value}", resized(value, size), ANY, words)
@@ -1496,10 +1609,16 @@ def struct_cases(function: Function, parameter: Parameter, words: List[str]) -> 
     for field, ctype in struct._fields_[1:]:
         values: Sequence = ()
         expected: Sequence[int] = ANY
-        if parameter.target in FIELD_RANGES and field != "reserved":
+        if ctype is ctypes.c_void_p:
+            yield from pointer_field_cases(function, parameter, field, words + [field])
+            continue
+        if field.endswith("_count"):
+            continue
+        if parameter.target in FIELD_RANGES and not field.startswith("reserved"):
             if field not in FIELD_RANGES[parameter.target]:
                 raise SystemExit(f"no recipe for {parameter.target}.{field}: teach Tests/C/bad_arguments.py its values")
-            for wanted, values in zip((INVALID, SUCCEED), FIELD_RANGES[parameter.target][field]):
+            not_read = (function.name, field) in NOT_READ
+            for wanted, values in zip((SUCCEED if not_read else INVALID, SUCCEED, ANY), FIELD_RANGES[parameter.target][field]):
                 for value in values:
                     cold = field == "temperature" and 0 < value < 1e-300
                     yield Case(f"{name}->{field} = {value}", filling(name, **{field: value}), wanted,
@@ -1512,24 +1631,57 @@ def struct_cases(function: Function, parameter: Parameter, words: List[str]) -> 
             values, expected = (math.nan, math.inf, -math.inf), INVALID
         elif ctype is ctypes.c_size_t or ctype is ctypes.c_uint64:
             values = (1, 2**31, 2**32, 2**40, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX)
-        elif ctype is ctypes.c_void_p:
-            yield Case(f"{name}->{field} = NULL", filling(name, **{field: None, field + "_count": 0}), SUCCEED)
-            yield Case(f"{name}->{field} = NULL with a count", filling(name, **{field: None}), ANY, words + [field])
-            yield Case(f"{name}->{field} with count 0", filling(name, **{field + "_count": 0}), SHORT, words + [field])
-            yield Case(f"{name}->{field} one short", filling(name, **{field + "_count": T - 1}), SHORT, words + [field])
-
-            def misaligned(call, field=field):
-                view = struct.from_address(call.arguments[name].memory.address)
-                setattr(view, field, getattr(view, field) - 1)
-            yield Case(f"{name}->{field} misaligned", misaligned, INVALID, words + [field])
-            continue
         for value in values:
-            if field.endswith("_count"):
-                continue
             wanted = expected
             if field in ("batch_size", "num_layers", "hidden_size") and value >= 2**40 and not required:
                 wanted = FAIL
             yield Case(f"{name}->{field} = {value}", filling(name, **{field: value}), wanted, words + [field, str(value)])
+
+
+#: Fields that a function does not look at, by its text.
+NOT_READ = {("rnn_trainer_flow", "hidden_clip")}
+
+
+def pointer_field_cases(function: Function, parameter: Parameter, field: str, words: List[str]) -> Iterator[Case]:
+    """Arrays that options lead to."""
+    name = parameter.name
+    arrays = POINTER_FIELDS.get(parameter.target, {})
+    if field not in arrays:
+        raise SystemExit(f"no recipe for {parameter.target}.{field}: teach Tests/C/bad_arguments.py its array")
+    count, size = arrays[field]
+    counted = field + "_count"
+    yield Case(f"{name}->{field} = NULL", filling(name, **{field: None, counted: 0}), SUCCEED)
+    yield Case(f"{name}->{field} = NULL with a count", filling(name, **{field: None}), INVALID, words)
+    yield Case(f"{name}->{field} with count 0", filling(name, **{counted: 0}), SHORT, words)
+    for value in (1, count - 1):
+        yield Case(f"{name}->{field} with count {value}", filling(name, **{counted: value}), SHORT, words)
+    # The library cannot know that so long an array is not there; it may only not crash.
+    for value in (SIZE_MAX // 8, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX):
+        yield Case(f"{name}->{field} with count {value:#x}", filling(name, **{counted: value}), ANY, words + ["overlap"])
+
+    def moved(address: Callable[[Call], int]) -> Callable[[Call], None]:
+        return lambda call: filling(name, **{field: address(call)})(call)
+
+    own = list(arrays).index(field)
+    if size > 1:
+        yield Case(f"{name}->{field} misaligned", moved(lambda call: call.arguments[name].inner[own].address - 1), INVALID,
+                   words + ["align"])
+    for index, other in enumerate(arrays):
+        if other != field:
+            for shift in (0, 8):
+                yield Case(f"{name}->{field} overlaps {other}, {shift} bytes in",
+                           moved(lambda call, index=index, shift=shift: call.arguments[name].inner[index].address + shift),
+                           INVALID, words + [other, "overlap"])
+    for other in function.parameters:
+        reads = other.is_const and field == "mask"  # both are inputs
+        if other.is_pointer and other.target in ARRAY_TYPES and not reads:
+            yield Case(f"{name}->{field} overlaps {other.name}",
+                       moved(lambda call, other=other: call.arguments[other.name].value), INVALID,
+                       words + [other.name, "overlap"])
+    if field == "mask":
+        for label, contents in (("all 0", bytes(count)), ("all 1", b"\1" * count), ("all 255", b"\xff" * count)):
+            yield Case(f"{name}->{field} {label}",
+                       lambda call, contents=contents: call.arguments[name].inner[own].write(contents), SUCCEED)
 
 
 def filling(name: str, **fields) -> Callable[[Call], None]:
@@ -1546,8 +1698,9 @@ def filling(name: str, **fields) -> Callable[[Call], None]:
 
 
 #: What messages call some arguments: a builder's errors name the node, a file's the path.
-ALIASES = {"probability": ["dropout"], "num_layers": ["layers"], "input": ["reads"], "inputs": ["reads"],
-           "path": ["cannot open", "cannot replace"], "batch_size": ["rows"], "optimizer": ["options"]}
+ALIASES = {"activation_alpha": ["activations", "alpha of"], "activation_beta": ["activations", "beta of"],
+           "probability": ["dropout"], "num_layers": ["layers"], "input": ["reads"], "inputs": ["reads"],
+           "path": ["cannot open", "cannot replace"], "batch_size": ["rows"]}
 
 
 def mentions(message: str, word: str) -> bool:

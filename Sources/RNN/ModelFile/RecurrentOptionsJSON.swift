@@ -95,8 +95,8 @@ extension Activation {
   var json: JSONObject {
     var object = JSONObject()
     object["function"] = .string(kind.name)
-    if alpha != 0 { object["alpha"] = .number(alpha) }
-    if beta != 0 { object["beta"] = .number(beta) }
+    if kind.readsAlpha { object["alpha"] = .number(alpha) }
+    if kind.readsBeta { object["beta"] = .number(beta) }
     return object
   }
 
@@ -104,14 +104,15 @@ extension Activation {
     guard case .object(let object) = json else {
       throw RNNError(.format, "\(context) is \(json.kind), expected an object")
     }
-    try object.requireNoKeys(except: ["function", "alpha", "beta"], in: context)
     let name = try object.string("function", in: context)
     guard let kind = ActivationKind(name: name) else {
       let known = ActivationKind.allCases.map(\.name).joined(separator: ", ")
       throw RNNError(.unsupported, "\(context): \(quoted(name)), expected one of \(known)")
     }
-    let alpha = object["alpha"] == nil ? 0 : try object.number("alpha", in: context)
-    let beta = object["beta"] == nil ? 0 : try object.number("beta", in: context)
+    let numbers = (kind.readsAlpha ? ["alpha"] : []) + (kind.readsBeta ? ["beta"] : [])
+    try object.requireNoKeys(except: ["function"] + numbers, in: context)
+    let alpha = kind.readsAlpha ? try object.number("alpha", in: context) : 0
+    let beta = kind.readsBeta ? try object.number("beta", in: context) : 0
     self = try asFormatError { () throws(RNNError) in try Activation(kind, alpha: alpha, beta: beta) }
   }
 }

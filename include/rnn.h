@@ -482,7 +482,7 @@ typedef struct rnn_recurrent_options {
   /** LSTM: P > 0 makes H' = (O ⊙ h(C')) W_hrᵀ with weight_hr [P, H]; h is [.., P], c stays [.., H]. 0: no projection. */
   size_t proj_size;
   /** 1: from the second layer on, a layer's input is added to its output: Y_l = H_l + Y_(l-1). Dropout acts on what the layer
-   *  reads, not on what is added. The sizes must fit, which they do but for `proj_size`-less changes of width. */
+   *  reads, not on what is added. */
   int32_t residual;
   /** 1: the initial state is a parameter: h_0_l0 [H] (and c_0_l0), one row for all of the batch, zeros at first. It is used
    *  where the caller gives no state, or one as rnn_state_create or rnn_state_reset leave it. */

@@ -40,6 +40,17 @@ def test_the_c_program_compiles_and_prints_two_numbers(tmp_path):
     assert (tmp_path / "model.safetensors").exists()
 
 
+def test_the_cpp_program_compiles_and_prints_two_numbers(tmp_path):
+    library = ROOT / "build"
+    if not (library / "librnn.so").exists() or shutil.which("g++") is None:
+        pytest.skip("build/librnn.so or g++ is not there")
+    (tmp_path / "first.cpp").write_text(program("cpp"))
+    run(["g++", "-std=c++17", "-pedantic", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", "first.cpp", f"-L{library}",
+         "-lrnn", f"-Wl,-rpath,{library}", "-o", "first"], tmp_path)
+    first, second = run(["./first"], tmp_path).split()
+    assert abs(float(first)) < 10 and abs(float(second)) < 10
+
+
 def test_the_python_program_runs(tmp_path):
     (tmp_path / "first.py").write_text(program("python"))
     run([sys.executable, "first.py"], tmp_path, PYTHONPATH=PACKAGE)

@@ -69,6 +69,9 @@ RNN_OPTIMIZER_ADAMW = 2
 RNN_OPTIMIZER_RMSPROP = 3
 RNN_LOSS_CROSS_ENTROPY = 0
 RNN_LOSS_MSE = 1
+RNN_CLIP_GLOBAL_NORM = 0
+RNN_CLIP_TENSOR_NORM = 1
+RNN_CLIP_VALUE = 2
 
 _library = load(RNN_VERSION_NUMBER)
 
@@ -255,6 +258,17 @@ class rnn_mse_options(Sized):
     ]
 
 
+class rnn_ctc_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("reduction", c_int32),
+        ("zero_infinity", c_int32),
+        ("blank", c_int64),
+        ("concatenated", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
 class rnn_clip_report(Sized):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -296,6 +310,9 @@ class rnn_trainer_options(Sized):
         ("update_interval", c_size_t),
         ("backward_steps", c_size_t),
         ("dropout_seed", c_uint64),
+        ("hidden_clip", c_double),
+        ("clip_mode", c_int32),
+        ("gradient_flow", c_int32),
     ]
 
 
@@ -506,9 +523,21 @@ rnn_loss_mse, rnn_loss_mse_f64 = _twins(
     "rnn_loss_mse", "rnn_status", "size_t", "const float *", "size_t", "const float *", "size_t", "double *", "size_t",
     "float *", "size_t", "const rnn_mse_options *",
 )
+rnn_loss_ctc, rnn_loss_ctc_f64 = _twins(
+    "rnn_loss_ctc", "rnn_status", "size_t", "size_t", "size_t", "size_t", "const float *", "size_t", "const int64_t *",
+    "size_t", "const int64_t *", "size_t", "const int64_t *", "size_t", "double *", "size_t", "float *", "size_t",
+    "const rnn_ctc_options *",
+)
 rnn_gradients_clip, rnn_gradients_clip_f64 = _twins(
     "rnn_gradients_clip", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "double",
     "rnn_clip_report *",
+)
+rnn_gradients_clip_each, rnn_gradients_clip_each_f64 = _twins(
+    "rnn_gradients_clip_each", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "double",
+    "rnn_clip_report *",
+)
+rnn_gradients_clip_value, rnn_gradients_clip_value_f64 = _twins(
+    "rnn_gradients_clip_value", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "rnn_clip_report *",
 )
 rnn_optimizer_create = _function(
     "rnn_optimizer_create", "rnn_status", "int32_t", "size_t", "const rnn_optimizer_options *", "rnn_optimizer **",

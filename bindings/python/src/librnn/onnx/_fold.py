@@ -559,6 +559,7 @@ def fold(node: Node, opset: int, arrays: Arrays, budget: Optional[Budget]) -> Li
         raise format_error(f"{node}: {str(error)[:200]}") from None
     if len(results) < len([name for name in node.outputs if name]):
         raise format_error(f"{node} has {len(node.outputs)} outputs, expected {len(results)}")
-    return results
+    # NumPy gives scalars where no axis is left.
+    return [result if isinstance(result, np.ndarray) else np.asarray(result) for result in results]
 
 

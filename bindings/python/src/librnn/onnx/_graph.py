@@ -451,12 +451,46 @@ class Interpreter:
             return [Value("", number.dtype, shape, fill=number, reason="it is a constant") for shape in shapes]
         if node.op == "Cast" and symbolic(first):
             return [Value("", first.dtype, shapes[0], fill=first, reason="it is a constant")]
-        source = data[0]
-        if node.op in ("Identity", "Cast", "Transpose", "Unsqueeze", "Squeeze") and source.shape is not None:
-            base = first.reshape((1,) * (len(source.shape) - first.ndim) + first.shape)
-            arrays = fold(node, self.opset, [base] + self._known_arrays(arguments)[1:], self.budget)
-            return [Value("", arrays[0].dtype, shapes[0], fill=arrays[0], reason="it is a constant")]
-        raise unsupported(f"{node}: {node.op} of a constant whose shape depends on the size of an input")
+        if any(value.shape is None for value in data):
+            raise unsupported(f"{node}: the shape of a constant is not known")
+        # From here on each base has all axes of its array; those along which it is repeated have size 1.
+        full = [
+            base.reshape((1,) * (len(value.shape) - base.ndim) + base.shape)  # type: ignore[arg-type, union-attr]
+            for base, value in zip(bases, data)
+        ]
+        base = full[0]
+        if node.op in ("Identity", "Cast", "Transpose", "Unsqueeze", "Squeeze"):
+            base = fold(node, self.opset, [base] + self._known_arrays(arguments)[1:], self.budget)[0]
+        elif node.op == "Slice":
+            assert data[0].shape is not None
+            for axis, start, end, step in slice_plan(Fold(node, self.opset, None), base.ndim, self._known_arrays(arguments)):
+                size = data[0].shape[axis]
+                if base.shape[axis] == 1 or self._whole(size, start, end, step):
+                    continue
+                if not isinstance(size, int) or isinstance(start, Dim) or isinstance(end, Dim):
+                    raise unsupported(f"{node}: which part of a constant it takes depends on the size of an input")
+                base = base[tuple([slice(None)] * axis + [python_slice(start, end, step, size)])]
+        elif node.op == "Gather":
+            axis = axis_in(attribute(node, "axis", int, 0), base.ndim, Fold(node, self.opset, None))
+            indices = self._known_arrays(arguments)[1]
+            assert indices is not None
+            if base.shape[axis] != 1:
+                base = fold(node, self.opset, [base, indices], self.budget)[0]
+            else:
+                base = base.reshape(base.shape[:axis] + (1,) * indices.ndim + base.shape[axis + 1 :])
+        elif node.op == "Concat":
+            axis = axis_in(attribute(node, "axis", int, 0), base.ndim, Fold(node, self.opset, None))
+            other = np.broadcast_shapes(*(entry.shape[:axis] + (1,) + entry.shape[axis + 1 :] for entry in full))
+            sizes = [value.shape[axis] for value in data]  # type: ignore[index]
+            if not all(isinstance(size, int) for size in sizes):
+                raise unsupported(f"{node}: constants beside each other on an axis whose size depends on an input")
+            parts = [
+                np.broadcast_to(entry, other[:axis] + (size,) + other[axis + 1 :]) for entry, size in zip(full, sizes)
+            ]
+            base = fold(node, self.opset, parts, self.budget)[0]
+        else:
+            raise unsupported(f"{node}: {node.op} of a constant whose shape depends on the size of an input")
+        return [Value("", base.dtype, shapes[0], fill=base, reason="it is a constant")]
 
     def _move_view(
         self, node: Node, data: Sequence[Value], arguments: Sequence[Optional[Value]]
@@ -537,7 +571,9 @@ class Interpreter:
         if not leads:
             return None
         if len(leads) > 1 or leads[0].role is None or leads[0].role[0] != "time":
-            raise ViewError("it chooses among rows of the batch, or before any recurrent node has told which axis is time")
+            if any(lead.role is None for lead in leads):
+                raise ViewError("it chooses among steps or rows before any recurrent node has told which axis is time")
+            raise ViewError("it chooses among rows of the batch")
         return leads[0]
 
     def _one_step(self, node: Node, view: View, axis: int, last: bool, first: bool) -> View:

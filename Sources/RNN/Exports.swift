@@ -1,3 +1,4 @@
 // The element types are part of the interface; the kernels are not.
 @_exported import protocol RNNKernels.KernelScalar
-@_exported import enum RNNKernels.ActivationKind
+/// The names of activation functions are too.
+@_exported import enum RNNKernelBodies.ActivationKind

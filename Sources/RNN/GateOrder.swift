@@ -1,5 +1,3 @@
-import RNNKernels
-
 /// The variants of the gated recurrent unit. Both are called "GRU"; no weights turn one into the other.
 public enum GRUVariant: String, Sendable, CaseIterable {
   /// H̃ = tanh(X W_xh + (R ⊙ H) W_hh + b_h): Cho et al. 2014 (arXiv:1406.1078v3), textbooks, ONNX's default.
@@ -38,9 +36,9 @@ public enum CellKind: Equatable, Sendable {
   /// The activation of a slot of `activationNames` by the cell's own equations.
   func ownActivation(slot: Int) -> Activation {
     switch self {
-    case .vanilla(let nonlinearity): Activation(nonlinearity == .relu ? .relu : .tanh)
-    case .gru: Activation(slot == Self.candidateGate ? .tanh : .sigmoid)
-    case .lstm: Activation(slot == Self.cellGate || slot == Self.outputActivation ? .tanh : .sigmoid)
+    case .vanilla(let nonlinearity): .plain(nonlinearity == .relu ? .relu : .tanh)
+    case .gru: .plain(slot == Self.candidateGate ? .tanh : .sigmoid)
+    case .lstm: .plain(slot == Self.cellGate || slot == Self.outputActivation ? .tanh : .sigmoid)
     }
   }
 
@@ -61,38 +59,4 @@ public enum CellKind: Equatable, Sendable {
 
   var hasCellState: Bool { self == .lstm }
   var isGRU: Bool { if case .gru = self { true } else { false } }
-}
-
-/// The activation function of a gate: y = f(x); alpha and beta as ``ActivationKind`` says.
-public struct Activation: Equatable, Sendable {
-  public var kind: ActivationKind
-  public var alpha: Double
-  public var beta: Double
-
-  public init(_ kind: ActivationKind, alpha: Double = 0, beta: Double = 0) {
-    self.kind = kind
-    self.alpha = alpha
-    self.beta = beta
-  }
-}
-
-extension ActivationKind: CaseIterable {
-  public static let allCases: [ActivationKind] = (UInt8.min...UInt8.max).compactMap { ActivationKind(rawValue: $0) }
-
-  /// As model files and Python call it.
-  public var name: String {
-    switch self {
-    case .sigmoid: "sigmoid"
-    case .hardSigmoid: "hard_sigmoid"
-    case .tanh: "tanh"
-    case .relu: "relu"
-    case .leakyRelu: "leaky_relu"
-    case .thresholdedRelu: "thresholded_relu"
-    case .scaledTanh: "scaled_tanh"
-    case .elu: "elu"
-    case .softsign: "softsign"
-    case .softplus: "softplus"
-    case .affine: "affine"
-    }
-  }
 }

@@ -281,6 +281,11 @@ func randomArchitecture(
   return architecture
 }
 
+/// A function whose numbers are right.
+func function(_ kind: ActivationKind, alpha: Double = 0, beta: Double = 0) -> Activation {
+  try! Activation(kind, alpha: alpha, beta: beta)
+}
+
 extension RecurrentConfiguration {
   /// Each option with a chance of one in three, as far as it fits the others. No recurrent dropout: training would differ from
   /// running.
@@ -303,12 +308,12 @@ extension RecurrentConfiguration {
     }
     guard chance(&numbers) else { return }
     let bounded: [Activation?] = [
-      nil, Activation(.hardSigmoid, alpha: 0.2, beta: 0.5), Activation(.softsign), Activation(.scaledTanh, alpha: 1.2, beta: 0.7),
-      Activation(.sigmoid), Activation(.tanh),
+      nil, function(.hardSigmoid, alpha: 0.2, beta: 0.5), function(.softsign), function(.scaledTanh, alpha: 1.2, beta: 0.7),
+      function(.sigmoid), function(.tanh),
     ]
     let others: [Activation?] = [
-      Activation(.leakyRelu, alpha: 0.1), Activation(.elu, alpha: 0.8), Activation(.softplus), Activation(.relu),
-      Activation(.affine, alpha: 0.6, beta: 0.1), Activation(.thresholdedRelu, alpha: -0.3),
+      function(.leakyRelu, alpha: 0.1), function(.elu, alpha: 0.8), function(.softplus), function(.relu),
+      function(.affine, alpha: 0.6, beta: 0.1), function(.thresholdedRelu, alpha: -0.3),
     ]
     for _ in 0..<directionCount {
       activations.append(

@@ -50,6 +50,30 @@ extension Architecture {
       object["probability"] = .number(probability)
     case .sum:
       operation("sum")
+    case .activation(let activation):
+      operation("activation")
+      object["function"] = .string(activation.kind.name)
+      if activation.kind.readsAlpha { object["alpha"] = .number(activation.alpha) }
+      if activation.kind.readsBeta { object["beta"] = .number(activation.beta) }
+    case .reverse:
+      operation("reverse")
+    case .softmax(let logarithm):
+      operation("softmax")
+      object["log"] = .bool(logarithm)
+    case .layerNorm(let epsilon):
+      operation("layer_norm")
+      object["epsilon"] = .number(epsilon)
+    case .scaleShift(let bias):
+      operation("scale_shift")
+      object["bias"] = .bool(bias)
+    case .concat:
+      operation("concat")
+    case .product:
+      operation("product")
+    case .slice(let begin, let end):
+      operation("slice")
+      object["begin"] = .integer(Int64(begin))
+      object["end"] = .integer(Int64(end))
     case .recurrent(let configuration):
       let options = configuration.jsonOptions
       let version: Int64 = options.isEmpty ? 1 : 2
@@ -141,6 +165,39 @@ extension Architecture {
     case "sum":
       try only()
       operation = .sum
+    case "activation":
+      let text = try node.string("function", in: context)
+      guard let kind = ActivationKind(name: text) else {
+        let known = ActivationKind.allCases.map(\.name).joined(separator: ", ")
+        throw RNNError(.unsupported, "\(context): function \(quoted(text)), expected one of \(known)")
+      }
+      let numbers = (kind.readsAlpha ? ["alpha"] : []) + (kind.readsBeta ? ["beta"] : [])
+      try node.requireNoKeys(except: common + ["function"] + numbers, in: context)
+      let alpha = kind.readsAlpha ? try node.number("alpha", in: context) : 0
+      let beta = kind.readsBeta ? try node.number("beta", in: context) : 0
+      operation = .activation(try asFormatError { () throws(RNNError) in try Activation(kind, alpha: alpha, beta: beta) })
+    case "reverse":
+      try only()
+      operation = .reverse
+    case "softmax":
+      try only("log")
+      operation = .softmax(logarithm: try node.bool("log", in: context))
+    case "layer_norm":
+      try only("epsilon")
+      operation = .layerNorm(epsilon: try node.number("epsilon", in: context))
+    case "scale_shift":
+      try only("bias")
+      operation = .scaleShift(bias: try node.bool("bias", in: context))
+    case "concat":
+      try only()
+      operation = .concat
+    case "product":
+      try only()
+      operation = .product
+    case "slice":
+      try only("begin", "end")
+      operation = .slice(
+        begin: try node.integer("begin", in: context, range: 0...largestCount), end: try size("end"))
     case "rnn", "gru", "lstm":
       operation = .recurrent(try Self.configuration(node, op: op, version: version, common: common, context: context))
     default:
@@ -193,7 +250,7 @@ extension Architecture {
 }
 
 /// What is a wrong argument in a program is a wrong file here; memory and versions stay what they are.
-private func asFormatError<Result>(_ body: () throws(RNNError) -> Result) throws(RNNError) -> Result {
+func asFormatError<Result>(_ body: () throws(RNNError) -> Result) throws(RNNError) -> Result {
   do {
     return try body()
   } catch {

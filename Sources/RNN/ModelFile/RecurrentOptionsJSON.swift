@@ -94,7 +94,7 @@ extension RecurrentConfiguration {
 extension Activation {
   var json: JSONObject {
     var object = JSONObject()
-    object["name"] = .string(kind.name)
+    object["function"] = .string(kind.name)
     if alpha != 0 { object["alpha"] = .number(alpha) }
     if beta != 0 { object["beta"] = .number(beta) }
     return object
@@ -104,14 +104,14 @@ extension Activation {
     guard case .object(let object) = json else {
       throw RNNError(.format, "\(context) is \(json.kind), expected an object")
     }
-    try object.requireNoKeys(except: ["name", "alpha", "beta"], in: context)
-    let name = try object.string("name", in: context)
-    guard let kind = ActivationKind.allCases.first(where: { $0.name == name }) else {
+    try object.requireNoKeys(except: ["function", "alpha", "beta"], in: context)
+    let name = try object.string("function", in: context)
+    guard let kind = ActivationKind(name: name) else {
       let known = ActivationKind.allCases.map(\.name).joined(separator: ", ")
       throw RNNError(.unsupported, "\(context): \(quoted(name)), expected one of \(known)")
     }
-    self.init(
-      kind, alpha: object["alpha"] == nil ? 0 : try object.number("alpha", in: context),
-      beta: object["beta"] == nil ? 0 : try object.number("beta", in: context))
+    let alpha = object["alpha"] == nil ? 0 : try object.number("alpha", in: context)
+    let beta = object["beta"] == nil ? 0 : try object.number("beta", in: context)
+    self = try asFormatError { () throws(RNNError) in try Activation(kind, alpha: alpha, beta: beta) }
   }
 }

@@ -46,7 +46,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
         for layer in 0..<instruction.layerCount * instruction.directionCount {
           try scratchPlan.include(weights.layers[instruction.firstLayer + layer], cellCount: cells, rowCount: rowCount)
         }
-      default: break
+      default:
+        scratchPlan.packingCount = max(scratchPlan.packingCount, try instruction.operatorScratchCount(rows: rows))
       }
     }
     nodeCount = plan.count
@@ -139,6 +140,10 @@ extension Weights {
             add(kernels, resultGradient, to: gradient, count: rows &* instruction.size)
           }
         }
+      case .activation, .reverse, .softmax, .layerNorm, .scaleShift, .concat, .product, .slice:
+        backpropagateOperator(
+          kernels, instruction, batch, input, rows: rows, source: source, resultGradient: resultGradient,
+          sourceGradient: sourceGradient, workspace, memory, gradients)
       case .recurrent:
         backpropagateLayers(
           kernels, instruction, batch, source: source, resultGradient: resultGradient, sourceGradient: sourceGradient,

@@ -118,7 +118,7 @@ public struct RecurrentConfiguration: Equatable, Sendable {
   }
 
   /// Checks everything that does not depend on what the node reads; returns the width of the output.
-  func check(node name: String) throws(RNNError) -> Int {
+  func check(node name: String, _ dataType: DataType) throws(RNNError) -> Int {
     func refuse(_ text: String) -> RNNError { RNNError(.invalidArgument, "node '\(name)': \(text)") }
     func size(_ value: Int, _ what: String) throws(RNNError) {
       guard value > 0, value <= largestCount else {
@@ -164,12 +164,12 @@ public struct RecurrentConfiguration: Equatable, Sendable {
           "merge \(merge.rawValue) needs directions of one size, and they have \(stateSize(direction: 0)) and \(stateSize(direction: 1))")
       }
     }
-    try checkActivations(refuse)
+    try checkActivations(dataType, refuse)
     guard bidirectional, merge == .concat else { return stateSize(direction: 0) }
     return try checkedSum(stateSize(direction: 0), stateSize(direction: 1), of: "node '\(name)'")
   }
 
-  private func checkActivations(_ refuse: (String) -> RNNError) throws(RNNError) {
+  private func checkActivations(_ dataType: DataType, _ refuse: (String) -> RNNError) throws(RNNError) {
     guard activations.count <= directionCount else {
       throw refuse("activations are given for \(activations.count) directions, and there is \(directionCount)")
     }
@@ -179,9 +179,9 @@ public struct RecurrentConfiguration: Equatable, Sendable {
       }
       for (slot, activation) in slots.enumerated() {
         guard let activation else { continue }
-        let gate = cell.activationNames[slot]
-        guard activation.alpha.isFinite, activation.beta.isFinite else {
-          throw refuse("activation of \(gate): alpha is \(activation.alpha) and beta \(activation.beta), expected finite numbers")
+        guard activation.fits(dataType) else {
+          throw refuse(
+            "activation of \(cell.activationNames[slot]): alpha \(activation.alpha) or beta \(activation.beta) is infinite in \(dataType.rawValue)")
         }
         if hasCoupledGates, slot == CellKind.forgetGate, activation != cell.ownActivation(slot: slot) {
           throw refuse("an activation of f is given, and coupled gates have f = 1 - i (direction \(direction))")

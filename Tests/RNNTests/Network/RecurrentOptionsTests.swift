@@ -50,7 +50,7 @@ final class RecurrentOptionsTests: XCTestCase {
   func testTheFlowOfALinearRecurrenceIsAPower() throws {
     let a = 0.8, steps = 12
     var configuration = RecurrentConfiguration(.vanilla(.tanh), hiddenSize: 1, bias: BiasMode.none)
-    configuration.activations = [[Activation(.affine, alpha: 1, beta: 0)]]
+    configuration.activations = [[function(.affine, alpha: 1, beta: 0)]]
     let network = try network(configuration, .float64)
     try network.setParameter(to: [Double](repeating: 0, count: 5) + [a])
     var numbers = TestNumbers(seed: 4)
@@ -101,9 +101,8 @@ final class RecurrentOptionsTests: XCTestCase {
       refuses(cell, "recurrent_dropout") { $0.recurrentDropout = 1 }
       refuses(cell, "directions") { $0.activations = [[], []] }
       refuses(cell, "activations") { $0.activations = [[nil, nil, nil, nil, nil, nil]] }
-      refuses(cell, "alpha") { $0.activations = [[Activation(.elu, alpha: .nan)]] }
     }
-    refuses(.lstm, "f = 1 - i") { ($0.hasCoupledGates, $0.activations) = (true, [[nil, Activation(.relu)]]) }
+    refuses(.lstm, "f = 1 - i") { ($0.hasCoupledGates, $0.activations) = (true, [[nil, function(.relu)]]) }
     refuses(.lstm, "gate_clip_output") { $0.clipsOutputActivation = true }
   }
 

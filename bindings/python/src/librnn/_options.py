@@ -199,9 +199,9 @@ def _activations_of_file(cell: str, node: Mapping[str, Any]) -> Activations:
 
 def _activation_of_file(slot: Mapping[str, Any]) -> Activation:
     """A file leaves numbers out that are 0, whether the function has them or not."""
-    any_numbers = {"hard_sigmoid": (1.0, 1.0), "scaled_tanh": (1.0, 1.0), "affine": (1.0, 1.0)}.get(slot["name"], ())
-    numbers = Activation(slot["name"], *any_numbers)._numbers()
-    return Activation(slot["name"], **{name: float(slot.get(name, 0.0)) for name in numbers})
+    any_numbers = {"hard_sigmoid": (1.0, 1.0), "scaled_tanh": (1.0, 1.0), "affine": (1.0, 1.0)}.get(slot["function"], ())
+    numbers = Activation(slot["function"], *any_numbers)._numbers()
+    return Activation(slot["function"], **{name: float(slot.get(name, 0.0)) for name in numbers})
 
 
 def output_width(node: Mapping[str, Any]) -> int:

@@ -9,5 +9,6 @@
 from __future__ import annotations
 
 from ._model import OnnxModel, TensorInfo, load
+from ._write import save, to_model
 
-__all__ = ["OnnxModel", "TensorInfo", "load"]
+__all__ = ["OnnxModel", "TensorInfo", "load", "save", "to_model"]

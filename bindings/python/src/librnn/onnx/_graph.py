@@ -38,8 +38,14 @@ NEWEST = {
     "ReduceMax": 20, "ReduceMin": 20, "Abs": 13, "Floor": 13, "Ceil": 13, "DequantizeLinear": 28, "MatMul": 13, "Gemm": 13,
     "Sum": 13, "Relu": 14, "Sigmoid": 13, "Tanh": 13, "HardSigmoid": 22, "LeakyRelu": 16, "ThresholdedRelu": 22, "Elu": 22,
     "Softsign": 22, "Softplus": 22, "PRelu": 16, "Softmax": 13, "LogSoftmax": 13, "LayerNormalization": 17,
-    "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28,
+    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28,
 }  # fmt: skip
+
+#: Arithmetic that acts on each token alone.
+_ELEMENTWISE = frozenset(
+    ["Add", "Sub", "Mul", "Cast", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "Not", "And", "Or", "Where",
+     "Identity", "Min", "Max", "Mod"]
+)  # fmt: skip
 
 ACTIVATIONS = {
     "Relu": ("relu", None, None), "Sigmoid": ("sigmoid", None, None), "Tanh": ("tanh", None, None),
@@ -59,11 +65,17 @@ class Unfixed(Exception):
 
 
 class Norm(NamedTuple):
-    """Part of a layer normalization that is written out: "mean", "centred", "square", "variance", "deviation" of a view."""
+    """A part of a layer normalization that is written out, y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
+
+    `part` is one of: mean, -mean, centred (x - mean), square (of centred), variance, deviation (its root), inverse (of the deviation,
+    times weight), scaled (x times inverse), mean*inverse, shift (bias - mean*inverse).
+    """
 
     part: str
     view: View
     epsilon: float = 0.0
+    weight: Optional[np.ndarray] = None
+    bias: Optional[np.ndarray] = None
 
 
 class Value:
@@ -836,15 +848,15 @@ class Interpreter:
         weight = self._constant(node, table, "the table of an embedding")
         if weight.ndim != 2 or attribute(node, "axis", int, 0) not in (0, -2):
             raise unsupported(f"{node}: a table of the shape {weight.shape}; an embedding has [tokens, features], and axis 0")
-        source, axes = self._tokens(node, tokens)
+        source, axes = self._tokens(node, tokens, weight.shape[0])
         step = self._step(
             "embedding", [source], weight.shape[1], _float(node, weight.dtype), node.outputs[0] or str(node), source.leads,
             {"vocabulary": int(weight.shape[0])}, {"weight": weight},
         )  # fmt: skip
         return [self._viewed(node, View.of(step, axes))]
 
-    def _tokens(self, node: Node, tokens: Value) -> Tuple[Step, List[Axis]]:
-        if not self._from_inputs(tokens) or tokens.computed:
+    def _tokens(self, node: Node, tokens: Value, count: int) -> Tuple[Step, List[Axis]]:
+        if not self._from_inputs(tokens) or tokens.computed and not self._same_tokens(node, tokens, count):
             raise unsupported(f"{node}: its indices {tokens.name!r} are computed; librnn reads tokens from an input")
         if tokens.shape is None:
             raise unsupported(f"{node}: the shape of {tokens.name!r} is not known")
@@ -854,6 +866,35 @@ class Interpreter:
             leads = [Lead(size, f"axis {axis} of {tokens.name!r}") for axis, size in enumerate(tokens.shape)]
             step = self._step("tokens", [], 1, np.dtype(np.int64), tokens.name, leads, {"value": tokens.name}, key=key)
         return step, [Rows(lead) for lead in step.leads] + [FEATURES]
+
+    def _same_tokens(self, node: Node, tokens: Value, count: int) -> bool:
+        """Whether arithmetic gives each token in [0, count) back, as that does which lets negative ones count from the end."""
+        if len(tokens.bases) != 1:
+            return False
+        (base,) = tokens.bases
+        chain: List[Node] = []
+        needed = {tokens.name}
+        for entry in reversed(self.graph.nodes[: node.index]):
+            if needed.isdisjoint(entry.outputs) or all(self.values[name].known for name in entry.outputs if name):
+                continue
+            if entry.op not in _ELEMENTWISE:
+                return False
+            chain.append(entry)
+            for name in entry.inputs:
+                value = self.values[name]
+                if value.known and value.const.size != 1:  # type: ignore[union-attr]
+                    return False
+                if not value.known:
+                    needed.add(name)
+        dtype = self.values[base].dtype
+        if dtype is None or count > 1 << 24:
+            return False
+        self.budget.take(count, 8 * (1 + len(chain)), node)
+        numbers_ = {base: np.arange(count).astype(dtype)}
+        for entry in reversed(chain):
+            arrays = [numbers_[name] if name in numbers_ else self.values[name].const for name in entry.inputs]
+            numbers_.update(zip(entry.outputs, fold(entry, self.opset, arrays, None)))
+        return bool((numbers_[tokens.name].reshape(-1) == np.arange(count)).all())
 
     def _one_hot(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
         allow_attributes(node, "axis")
@@ -868,7 +909,7 @@ class Interpreter:
         size = int(depth.reshape(-1)[0])
         if not 1 <= size <= 1 << 31:
             raise unsupported(f"{node}: depth is {size}")
-        source, axes = self._tokens(node, tokens)
+        source, axes = self._tokens(node, tokens, size)
         place = node.outputs[0] or str(node)
         step = self._step("one_hot", [source], size, _float(node, values.dtype), place, source.leads)
         off, on = (float(value) for value in values)
@@ -1051,6 +1092,9 @@ class Interpreter:
         )
 
     def _negative(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
+        norm = self._argument(node, arguments, 0).norm
+        if norm is not None and norm.part in ("mean", "mean*inverse"):
+            return [self._norm_value(node, norm._replace(part="-mean" if norm.part == "mean" else "shift"))]
         view = self._view(node, self._argument(node, arguments, 0))
         return self._affine(node, view, view.columns.shape, np.full(view.columns.size, -1, view.step.dtype), None)
 
@@ -1152,78 +1196,102 @@ class Interpreter:
     # ------------------------------------------ layer normalization, written out
 
     def _reduce_mean(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
-        allow_attributes(node, "axes", "keepdims", "noop_with_empty_axes")
         value = self._argument(node, arguments, 0)
-        second = self._optional(arguments, 1)
-        maker = Fold(node, self.opset, None)
-        axes = axes_of(maker, None if second is None else self._constant(node, second, "axes"))
         source = value.norm.view if value.norm is not None else self._view(node, value)
-        if (
-            not attribute(node, "keepdims", int, 1)
-            or axes is None
-            or unique_axes(axes, len(source.axes), maker) != [len(source.axes) - 1]
-            or source.narrow().axes[-1] is not FEATURES
-        ):
-            raise ViewError("a mean other than that of a layer normalization, over the features")
+        rank = len(source.axes)
+        if node.op == "GlobalAveragePool":
+            allow_attributes(node)
+            good = rank == 3
+        else:
+            allow_attributes(node, "axes", "keepdims", "noop_with_empty_axes")
+            second = self._optional(arguments, 1)
+            maker = Fold(node, self.opset, None)
+            axes = axes_of(maker, None if second is None else self._constant(node, second, "axes"))
+            good = attribute(node, "keepdims", int, 1) == 1 and axes is not None and (
+                unique_axes(axes, rank, maker) == [rank - 1]
+            )
         part = {None: "mean", "square": "variance"}.get(value.norm.part if value.norm else None)
-        if part is None:
-            raise ViewError("a mean other than that of a layer normalization")
-        return [self._norm_value(node, Norm(part, source), source)]
+        if not good or part is None or source.narrow().axes[-1] is not FEATURES:
+            raise ViewError("a mean other than that of a layer normalization, over the features")
+        return [self._norm_value(node, Norm(part, source))]
 
-    def _norm_value(self, node: Node, norm: Norm, view: View) -> Value:
-        shape = view.shape()
-        if norm.part in ("mean", "variance", "deviation"):
+    def _norm_value(self, node: Node, norm: Norm) -> Value:
+        shape = norm.view.shape()
+        if norm.part in ("mean", "-mean", "variance", "deviation") or norm.part == "inverse" and norm.weight is None:
             shape = shape[:-1] + (1,)
         return Value(
-            "", view.step.dtype, shape, bases=frozenset([node.outputs[0]]), norm=norm, reason="part of a layer normalization"
-        )
+            "", norm.view.step.dtype, shape, bases=frozenset([node.outputs[0]]), norm=norm,
+            reason="part of a layer normalization",
+        )  # fmt: skip
 
     def _norm_combine(self, node: Node, left: Value, right: Value) -> List[Value]:
-        """The steps of (x - mean) / sqrt(mean((x - mean)²) + epsilon)."""
-        op = node.op
-        if op == "Sub" and left.view is not None and right.norm is not None and right.norm.part == "mean" and (
-            right.norm.view is left.view
-        ):
-            return [self._norm_value(node, Norm("centred", left.view), left.view)]
-        if left.norm is not None and right.norm is not None and left.norm.view is right.norm.view:
-            parts = (left.norm.part, right.norm.part)
-            if op == "Mul" and parts == ("centred", "centred"):
-                return [self._norm_value(node, Norm("square", left.norm.view), left.norm.view)]
-            if op == "Div" and parts == ("centred", "deviation"):
-                view = left.norm.view.narrow()
+        """Add, Sub, Mul and Div of parts of a layer normalization, as PyTorch, Keras and tf2onnx write it."""
+        for value, other, swapped in ((left, right, False), (right, left, True)):
+            norm = value.norm
+            if norm is None:
+                continue
+            if other.known or other.fill is not None:
+                array = self._constant(node, other, "an operand")
+                if node.op == "Add" and norm.part == "variance" and array.size == 1:
+                    return [self._norm_value(node, norm._replace(epsilon=norm.epsilon + float(array.reshape(-1)[0])))]
+                vector = self._per_feature(node, norm.view, array).reshape(-1)
+                if node.op == "Mul" and norm.part == "inverse" and norm.weight is None:
+                    return [self._norm_value(node, norm._replace(weight=vector))]
+                if norm.bias is None and (
+                    node.op == "Add" and norm.part == "shift" or node.op == "Sub" and swapped and norm.part == "mean*inverse"
+                ):
+                    return [self._norm_value(node, norm._replace(part="shift", bias=vector))]
+                continue
+            if other.norm is None:
+                if norm.view is not other.view:
+                    continue
+                if node.op == "Sub" and swapped and norm.part == "mean":
+                    return [self._norm_value(node, norm._replace(part="centred"))]
+                if node.op == "Mul" and norm.part == "inverse":
+                    return [self._norm_value(node, norm._replace(part="scaled"))]
+                continue
+            if norm.view is not other.norm.view:
+                continue
+            second = other.norm
+            parts = (norm.part, second.part)
+            if node.op == "Mul" and parts == ("centred", "centred"):
+                return [self._norm_value(node, norm._replace(part="square"))]
+            if node.op == "Mul" and second.part == "inverse" and norm.part in ("mean", "-mean"):
+                return [self._norm_value(node, second._replace(part="mean*inverse" if norm.part == "mean" else "shift"))]
+            whole = (
+                node.op == "Div" and not swapped and parts == ("centred", "deviation")
+                or node.op == "Mul" and parts == ("centred", "inverse")
+                or node.op == "Add" and parts == ("scaled", "shift")
+                or node.op == "Sub" and not swapped and parts == ("scaled", "mean*inverse")
+            )  # fmt: skip
+            if whole and (norm.part == "centred" or norm.weight is second.weight and norm.epsilon == second.epsilon):
+                view = norm.view.narrow()
                 step = self._columns(view.step, view.columns, str(node))
-                ones = np.ones(step.width, step.dtype)
-                return self._normalized(
-                    node, step, View.of(step, view.axes), right.norm.epsilon, ones, np.zeros_like(ones)
-                )
-        if op == "Add":
-            norm, constant = (left.norm, right) if left.norm is not None else (right.norm, left)
-            assert norm is not None
-            if norm.part == "variance" and (constant.known or constant.fill is not None):
-                array = self._constant(node, constant, "epsilon")
-                if array.size == 1:
-                    return [
-                        self._norm_value(
-                            node, Norm("variance", norm.view, norm.epsilon + float(array.reshape(-1)[0])), norm.view
-                        )
-                    ]
-        raise ViewError("a mean other than in a layer normalization, (x - mean) / sqrt(variance + epsilon)")
+                weight = np.ones(step.width, step.dtype) if second.weight is None else second.weight
+                bias = np.zeros(step.width, step.dtype) if second.bias is None else second.bias
+                return self._normalized(node, step, View.of(step, view.axes), second.epsilon, weight, bias)
+        raise ViewError("a mean or variance other than in a layer normalization, (x - mean) / sqrt(variance + epsilon)")
 
     def _power(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
         value = self._argument(node, arguments, 0)
         exponent = self._constant(node, self._argument(node, arguments, 1), "the exponent")
-        if exponent.size == 1 and float(exponent.reshape(-1)[0]) == 2.0:
-            if value.norm is not None and value.norm.part == "centred":
-                return [self._norm_value(node, Norm("square", value.norm.view), value.norm.view)]
-            if value.norm is None:
+        if exponent.size == 1:
+            number = float(exponent.reshape(-1)[0])
+            if number == 2.0 and value.norm is not None and value.norm.part == "centred":
+                return [self._norm_value(node, value.norm._replace(part="square"))]
+            if number == 2.0 and value.norm is None:
                 return self._together_as(node, "product", [value, value])
+            if number == 0.5:
+                return self._root(node, arguments)
         raise unsupported(f"{node}: a power of a sequence other than its square")
 
     def _root(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
-        value = self._argument(node, arguments, 0)
-        if value.norm is None or value.norm.part != "variance":
-            raise unsupported(f"{node}: a square root other than in a layer normalization")
-        return [self._norm_value(node, Norm("deviation", value.norm.view, value.norm.epsilon), value.norm.view)]
+        """Sqrt of the variance, and Reciprocal of that."""
+        norm = self._argument(node, arguments, 0).norm
+        before, after = ("deviation", "inverse") if node.op == "Reciprocal" else ("variance", "deviation")
+        if norm is None or norm.part != before:
+            raise unsupported(f"{node}: {node.op} other than in a layer normalization")
+        return [self._norm_value(node, norm._replace(part=after))]
 
     # ------------------------------------------------------------ other ones
 
@@ -1428,6 +1496,7 @@ _HANDLERS: Dict[str, Callable[[Interpreter, Node, List[Optional[Value]]], List[V
     "Sum": Interpreter._sum, "Neg": Interpreter._negative, "PRelu": Interpreter._prelu, "Softmax": Interpreter._softmax,
     "LogSoftmax": Interpreter._softmax, "LayerNormalization": Interpreter._layer_norm,
     "BatchNormalization": Interpreter._batch_norm, "ReduceMean": Interpreter._reduce_mean, "Pow": Interpreter._power,
-    "Sqrt": Interpreter._root, "Dropout": Interpreter._dropout, "ReverseSequence": Interpreter._reverse_sequence,
+    "Sqrt": Interpreter._root, "Reciprocal": Interpreter._root, "GlobalAveragePool": Interpreter._reduce_mean,
+    "Dropout": Interpreter._dropout, "ReverseSequence": Interpreter._reverse_sequence,
     **{op: Interpreter._activation for op in ACTIVATIONS},
 }  # fmt: skip

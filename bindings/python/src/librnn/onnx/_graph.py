@@ -183,6 +183,7 @@ class Interpreter:
                     raise format_error(f"{node} reads {name!r}, which is nowhere")
                 arguments.append(self.values[name] if name else None)
             try:
+                self._check_operator(node)
                 failed = next((value.error for value in arguments if value is not None and value.error), None)
                 if failed is not None:
                     raise failed
@@ -202,10 +203,6 @@ class Interpreter:
                     made_later.pop(name, None)
 
     def _node(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
-        if node.domain or node.op not in NEWEST:
-            op = f"{node.domain}.{node.op}" if node.domain else node.op
-            raise unsupported(f"{node}: {op} is not among the operators that librnn reads")
-        self._check_version(node)
         given = [value for value in arguments if value is not None]
         if node.op == "Shape":
             return [self._shape(node, arguments)]
@@ -220,13 +217,16 @@ class Interpreter:
         if node.op in MOVING:
             special = self._gathered(node, arguments) if node.op == "Gather" else None
             return special if special is not None else self._move(node, arguments)
-        if node.op in COMPUTING and all(value.dtype is not None and value.dtype.kind in "iub" for value in given):
+        if node.op in COMPUTING and all(value.known or self._from_integers(value) for value in given):
             return self._host_integers(node, arguments)
         if handler is None:
             raise unsupported(f"{node}: {node.op} of something that depends on an input is not among what librnn reads")
         return handler(self, node, arguments)
 
-    def _check_version(self, node: Node) -> None:
+    def _check_operator(self, node: Node) -> None:
+        if node.domain or node.op not in NEWEST:
+            op = f"{node.domain}.{node.op}" if node.domain else node.op
+            raise unsupported(f"{node}: {op} is not among the operators that librnn reads")
         version = self._versions.get(node.op)
         if version is None:
             try:
@@ -265,6 +265,12 @@ class Interpreter:
 
     def _from_inputs(self, value: Value) -> bool:
         return bool(value.bases) and value.bases <= self.inputs
+
+    def _from_integers(self, value: Value) -> bool:
+        """Computed of inputs that are integers: tokens and lengths."""
+        return self._from_inputs(value) and all(
+            dtype is not None and dtype.kind in "iub" for dtype in (self.values[base].dtype for base in value.bases)
+        )
 
     # --------------------------------------------------------------- shapes
 
@@ -667,6 +673,17 @@ class Interpreter:
         )
 
     def _joined(self, pieces: Sequence[Step], place: str) -> Step:
+        merged: List[Step] = []
+        for piece in pieces:
+            before = merged[-1] if merged else None
+            if before is not None and before.kind == piece.kind == "slice" and before.sources == piece.sources and (
+                before.options["end"] == piece.options["begin"]
+            ):
+                columns = np.arange(before.options["begin"], piece.options["end"])
+                merged[-1] = self._columns(piece.sources[0], columns, place)
+            else:
+                merged.append(piece)
+        pieces = merged
         if len(pieces) == 1:
             return pieces[0]
         return self._step("concat", pieces, sum(piece.width for piece in pieces), pieces[0].dtype, place, pieces[0].leads)
@@ -1336,12 +1353,10 @@ class Interpreter:
     def _host_integers(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
         """Arithmetic of integers that a run makes of its inputs, such as lengths."""
         given = [value for value in arguments if value is not None]
-        if not all(value.known or self._from_inputs(value) for value in given):
-            raise unsupported(f"{node}: arithmetic of integers that depend on the network")
         if any(value.known and symbolic(value.const) for value in given):  # type: ignore[arg-type]
             raise unsupported(f"{node}: arithmetic of sizes and inputs")
         shape: Optional[Tuple[Size, ...]] = None
-        if len(given) > 1 and node.op not in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"):
+        if not node.op.startswith("Reduce"):
             shapes = [value.shape for value in given if value.shape is not None]
             if len(shapes) == len(given):
                 shape = shapes[0]

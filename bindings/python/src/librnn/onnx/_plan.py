@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 import numpy as np
 
-from ..builder import NetworkBuilder
+from ..network_builder import NetworkBuilder
 from ..errors import argument_error, shape_error, unsupported
 from ..network import Network
 from ._dims import Dim, same

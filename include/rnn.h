@@ -1197,7 +1197,7 @@ typedef struct rnn_ctc_options {
  * @param out_loss        [1], or [N] for RNN_REDUCTION_NONE. NaN for the mean of no row.
  * @param out_gradient    [T, N, classes]: ∂loss/∂logits, or NULL, which takes less time and memory. May be `logits` itself.
  * @return RNN_ERROR_INVALID_ARGUMENT (a length or a label out of range, a label that is the blank, classes is 0, an
- *         option), RNN_ERROR_BUFFER_TOO_SMALL. Thread-safe. Takes about 3 * T * (S + 1) doubles of memory for each thread.
+ *         option), RNN_ERROR_BUFFER_TOO_SMALL. Thread-safe. Takes about 3 * T * (S + 8) doubles of memory for each thread.
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_loss_ctc(

@@ -180,10 +180,10 @@ public struct ConnectionistTemporalClassification: Equatable, Sendable {
     if let gradient {
       for t in row.stepCount..<sequenceLength { (gradient + t * stride).update(repeating: 0, count: classes) }
     }
-    let lattice = Lattice(row, emissions: scratch + plan.emissions, alpha: scratch + plan.alpha, keepsSteps: gradient != nil)
+    let lattice = Lattice(row, plan, scratch, keepsSteps: gradient != nil)
     let inverseSums = scratch + plan.inverseSums
     let isNumber = normalize(
-      row, classes: classes, logits: logits, exponentials: gradient, stride: stride, emissions: lattice.emissions,
+      row, classes: classes, logits: logits, exponentials: gradient, stride: stride, lattice: lattice,
       inverseSums: inverseSums, scratch: scratch + plan.classes)
     let logLikelihood = isNumber ? lattice.forward() : .nan
     if logLikelihood == -.infinity || logLikelihood.isNaN {
@@ -196,8 +196,8 @@ public struct ConnectionistTemporalClassification: Equatable, Sendable {
     if let gradient {
       let occupancy = scratch + plan.classes
       occupancy.update(repeating: 0, count: classes)
-      lattice.backward(scratch + plan.beta) { (t, beta) in
-        lattice.addOccupancy(step: t, beta, blank: Int(blank), to: occupancy)
+      lattice.backward { t in
+        lattice.addOccupancy(step: t, blank: Int(blank), to: occupancy)
         let target = gradient + t * stride
         let inverse = inverseSums[t]
         for c in 0..<classes { target[c] = Scalar(scale * (Double(target[c]) * inverse - occupancy[c])) }
@@ -209,26 +209,25 @@ public struct ConnectionistTemporalClassification: Equatable, Sendable {
     return 0 - logLikelihood
   }
 
-  /// log p_t of the labels and the blank, and in `exponentials` e^(x - max) of every class.
+  /// Gives the lattice log p_t of the labels and the blank, and `exponentials` e^(x - max) of every class.
   ///
   /// - Parameters:
-  ///   - emissions: [steps, labels + 1], the blank last.
   ///   - inverseSums: [steps]: 1 / Σ e^(x - max).
   ///   - scratch: Room for `classes`, used where no gradient is wanted.
   /// - Returns: Whether all softmaxes are numbers: none of a logit that is NaN or infinity, or of all -infinity.
   private func normalize<Scalar: KernelScalar>(
     _ row: LabelledRow, classes: Int, logits: UnsafePointer<Scalar>, exponentials: UnsafeMutablePointer<Scalar>?, stride: Int,
-    emissions: UnsafeMutablePointer<Double>, inverseSums: UnsafeMutablePointer<Double>, scratch: UnsafeMutablePointer<Double>
+    lattice: Lattice, inverseSums: UnsafeMutablePointer<Double>, scratch: UnsafeMutablePointer<Double>
   ) -> Bool {
     // Doubles have room for as many numbers of either type.
     scratch.withMemoryRebound(to: Scalar.self, capacity: classes) { (scratch) -> Bool in
       var isNumber = true
       for t in 0..<row.stepCount {
         let values = logits + t * stride
-        let emission = emissions + t * (row.labelCount + 1)
+        let emission = lattice.emission(t)
         // What needs the logits comes first: the gradient may take their place.
         for i in 0..<row.labelCount { emission[i] = Double(values[row.label(i)]) }
-        emission[row.labelCount] = Double(values[Int(blank)])
+        let blankLogit = Double(values[Int(blank)])
         var summary: (Scalar, Scalar) = (0, 0)
         withUnsafeMutableBytes(of: &summary) { bytes in
           guard let summaries = bytes.baseAddress?.assumingMemoryBound(to: Scalar.self) else { return }
@@ -242,7 +241,8 @@ public struct ConnectionistTemporalClassification: Equatable, Sendable {
         inverseSums[t] = 1 / sum
         // x - max is exact where it matters; max + log Σ would round it to the size of max.
         let logSum = Normal.logarithm(sum)
-        for i in 0...row.labelCount { emission[i] = (emission[i] - largest) - logSum }
+        for i in 0..<row.labelCount { emission[i] = (emission[i] - largest) - logSum }
+        lattice.blankEmissions[t] = (blankLogit - largest) - logSum
       }
       return isNumber
     }
@@ -255,16 +255,18 @@ private struct LabelledRow: BitwiseCopyable {
   let labelCount: Int
   let stepCount: Int
 
+  /// Of the arrays of a ``Lattice``: room for the labels and one more, in whole vectors, and a vector.
+  var width: Int { (labelCount / Lattice.lanes + 2) * Lattice.lanes }
+
   @inline(__always) func label(_ i: Int) -> Int { labels.map { Int($0[i]) } ?? 0 }
 }
 
-/// Where each array of a row lies in the scratch memory of a thread, with room for any row.
+/// Where each array of a row lies in the scratch memory of a thread, with room for any row; see ``Lattice``.
 private struct ScratchPlan {
-  /// [steps, labels + 1]: log p.
   let emissions: Int
-  /// [steps, states], or [states] without a gradient: log α.
+  let blankEmissions: Int
+  let follows: Int
   let alpha: Int
-  /// [states]: log β.
   let beta: Int
   /// [steps].
   let inverseSums: Int
@@ -278,18 +280,20 @@ private struct ScratchPlan {
     var (emissionCount, alphaCount, stateCount, stepCount) = (0, 0, 0, 0)
     var work = 0.0
     for row in rows {
-      let states = 2 * row.labelCount + 1
-      emissionCount = max(emissionCount, try checkedProduct(row.stepCount, row.labelCount + 1, of: "steps and labels"))
+      let states = 2 * row.width
+      emissionCount = max(emissionCount, try checkedProduct(row.stepCount, row.width, of: "steps and labels"))
       let cells = try checkedProduct(row.stepCount, states, of: "steps and labels")
       alphaCount = max(alphaCount, wantsGradient ? cells : states)
       stateCount = max(stateCount, states)
       stepCount = max(stepCount, row.stepCount)
       // Two exponentials and a logarithm for α and for β; a few operations for each class.
-      work += Double(cells) * (wantsGradient ? 128 : 48) + Double(row.stepCount) * Double(classes) * 16
+      work += Double(cells) * (wantsGradient ? 64 : 24) + Double(row.stepCount) * Double(classes) * 16
     }
     var plan = MemoryPlan()
     emissions = try plan.reserve(emissionCount)
-    alpha = try plan.reserve(alphaCount)
+    blankEmissions = try plan.reserve(stepCount)
+    follows = try plan.reserve(stateCount / 2)
+    alpha = try plan.reserve(max(alphaCount, stateCount))
     beta = try plan.reserve(stateCount)
     inverseSums = try plan.reserve(stepCount)
     self.classes = try plan.reserve(rows.isEmpty ? 0 : classes)
@@ -298,68 +302,107 @@ private struct ScratchPlan {
   }
 }
 
-/// The states z of one row over time; state 2i is a blank, state 2i + 1 is label i.
+/// The states z of one row over time, in vectors of four: first the blanks, then the labels. Blank i lies before label i.
+///
+/// Each array is [width], the labels and a blank more, filled up with -infinity to whole vectors and one vector more, so that
+/// every element has neighbours. What is filled up stays -infinity through every step.
 private struct Lattice {
-  /// [steps, labels + 1]: log p of each label, then of the blank.
-  let emissions: UnsafeMutablePointer<Double>
+  private typealias Vector = Normal.Vector
+  static let lanes = 4
+
+  /// [steps]: log p of the blank.
+  let blankEmissions: UnsafeMutablePointer<Double>
   private let row: LabelledRow
-  private let stateCount: Int
-  /// [steps, states] or, if steps are not kept, [states].
+  /// [steps, width]: log p of each label.
+  private let emissions: UnsafeMutablePointer<Double>
+  /// [width]: 0 where an alignment may go from label i - 1 to label i without a blank between them, else -infinity.
+  private let follows: UnsafeMutablePointer<Double>
+  /// [steps, 2, width], or [2, width] if steps are not kept: log α.
   private let alpha: UnsafeMutablePointer<Double>
   private let alphaStride: Int
+  /// [2, width]: log β of one step.
+  private let beta: UnsafeMutablePointer<Double>
 
-  init(_ row: LabelledRow, emissions: UnsafeMutablePointer<Double>, alpha: UnsafeMutablePointer<Double>, keepsSteps: Bool) {
+  init(_ row: LabelledRow, _ plan: ScratchPlan, _ scratch: UnsafeMutablePointer<Double>, keepsSteps: Bool) {
     self.row = row
-    self.emissions = emissions
-    self.alpha = alpha
-    stateCount = 2 * row.labelCount + 1
-    alphaStride = keepsSteps ? stateCount : 0
+    emissions = scratch + plan.emissions
+    blankEmissions = scratch + plan.blankEmissions
+    follows = scratch + plan.follows
+    alpha = scratch + plan.alpha
+    alphaStride = keepsSteps ? 2 * row.width : 0
+    beta = scratch + plan.beta
+    follows.update(repeating: -.infinity, count: row.width)
+    for i in 0..<row.labelCount where i > 0 && row.label(i) != row.label(i - 1) { follows[i] = 0 }
+    for t in 0..<row.stepCount {
+      (emissions + t * row.width + row.labelCount).update(repeating: -.infinity, count: row.width - row.labelCount)
+    }
+    let steps = keepsSteps ? row.stepCount : min(row.stepCount, 1)
+    // Only what no step fills: the vector behind the states.
+    for t in 0..<steps {
+      for part in 1...2 {
+        (alpha + t * alphaStride + part * row.width - Self.lanes).update(repeating: -.infinity, count: Self.lanes)
+      }
+    }
   }
 
-  /// Whether an alignment may go from label i - 1 to label i without a blank between them.
+  /// [width]: log p of each label in step t.
   @inline(__always)
-  private func mayFollow(_ i: Int) -> Bool { i > 0 && row.label(i) != row.label(i - 1) }
+  func emission(_ t: Int) -> UnsafeMutablePointer<Double> { emissions + t * row.width }
+
+  /// Four neighbours, at any address of an element.
+  @inline(__always)
+  private func load(_ values: UnsafePointer<Double>) -> Vector {
+    UnsafeRawPointer(values).loadUnaligned(as: Vector.self)
+  }
 
   @inline(__always)
-  private func emission(_ t: Int) -> UnsafeMutablePointer<Double> { emissions + t * (row.labelCount + 1) }
+  private func store(_ vector: Vector, _ values: UnsafeMutablePointer<Double>) {
+    UnsafeMutableRawPointer(values).storeBytes(of: vector, as: Vector.self)
+  }
 
   /// Fills α and returns the logarithm of the sum over all alignments, -infinity if there is none.
   func forward() -> Double {
-    let labelCount = row.labelCount
+    let (labelCount, width) = (row.labelCount, row.width)
     guard row.stepCount > 0 else { return labelCount == 0 ? 0 : -.infinity }
-    alpha.update(repeating: -.infinity, count: stateCount)
-    alpha[0] = emission(0)[labelCount]
-    if labelCount > 0 { alpha[1] = emission(0)[0] }
+    alpha.update(repeating: -.infinity, count: 2 * width)
+    alpha[0] = blankEmissions[0]
+    if labelCount > 0 { alpha[width] = emission(0)[0] }
     for t in 1..<max(row.stepCount, 1) {
+      let blanks = alpha + (t - 1) * alphaStride, labels = blanks + width
+      let nextBlanks = alpha + t * alphaStride, nextLabels = nextBlanks + width
       let p = emission(t)
-      let past = alpha + (t - 1) * alphaStride, present = alpha + t * alphaStride
-      // Downwards: the steps may share their memory, and a state reads those at and below it.
-      for i in stride(from: labelCount, through: 1, by: -1) {
-        let label = i - 1, s = 2 * label + 1
-        present[s + 1] = logSum(past[s + 1], past[s]) + p[labelCount]
-        present[s] = logSum(past[s], past[s - 1], mayFollow(label) ? past[s - 2] : -.infinity) + p[label]
+      let blank = Vector(repeating: blankEmissions[t])
+      // Downwards: the steps may share their memory, and a state reads those at and below it. Before the labels there is
+      // -infinity, the vector behind the blanks.
+      for i in stride(from: width - 2 * Self.lanes, through: 0, by: -Self.lanes) {
+        let (b, l, before) = (load(blanks + i), load(labels + i), load(labels + i - 1))
+        store(Normal.logarithmOfSum(b, before) + blank, nextBlanks + i)
+        store(Normal.logarithmOfSum(l, b, before + load(follows + i)) + load(p + i), nextLabels + i)
       }
-      present[0] = past[0] + p[labelCount]
     }
     let last = alpha + (row.stepCount - 1) * alphaStride
-    return logSum(last[stateCount - 1], labelCount > 0 ? last[stateCount - 2] : -.infinity)
+    let label = labelCount > 0 ? last[width + labelCount - 1] : -.infinity
+    return Normal.logarithmOfSum(Vector(repeating: last[labelCount]), Vector(repeating: label)).x
   }
 
-  /// Calls `body` with each step, the last one first, and its log β, [states].
-  func backward(_ beta: UnsafeMutablePointer<Double>, _ body: (Int, UnsafeMutablePointer<Double>) -> Void) {
-    let labelCount = row.labelCount
-    beta.update(repeating: -.infinity, count: stateCount)
-    beta[stateCount - 1] = 0
-    if labelCount > 0 { beta[stateCount - 2] = 0 }
+  /// Calls `body` with each step, the last one first; β is that of the step.
+  func backward(_ body: (Int) -> Void) {
+    let (labelCount, width) = (row.labelCount, row.width)
+    beta.update(repeating: -.infinity, count: 2 * width)
+    beta[labelCount] = 0
+    if labelCount > 0 { beta[width + labelCount - 1] = 0 }
+    let blanks = beta, labels = beta + width
     for t in stride(from: row.stepCount - 1, through: 0, by: -1) {
-      body(t, beta)
+      body(t)
       let p = emission(t)
-      for s in 0..<stateCount { beta[s] = beta[s] + p[s & 1 == 0 ? labelCount : s &>> 1] }
+      let blank = Vector(repeating: blankEmissions[t])
       // Upwards, in place: a state reads those at and above it.
-      for i in 0..<labelCount {
-        let s = 2 * i
-        beta[s] = logSum(beta[s], beta[s + 1])
-        beta[s + 1] = logSum(beta[s + 1], beta[s + 2], i + 1 < labelCount && mayFollow(i + 1) ? beta[s + 3] : -.infinity)
+      for i in stride(from: 0, to: width - Self.lanes, by: Self.lanes) {
+        let label = load(labels + i) + load(p + i)
+        let nextBlank = load(blanks + i + 1) + blank
+        let nextLabel = load(labels + i + 1) + load(p + i + 1) + load(follows + i + 1)
+        store(Normal.logarithmOfSum(load(blanks + i) + blank, label), blanks + i)
+        store(Normal.logarithmOfSum(label, nextBlank, nextLabel), labels + i)
       }
     }
   }
@@ -367,36 +410,25 @@ private struct Lattice {
   /// Adds to each class the probability, given the labels, that step t is in one of its states: the softmax of log α + log β
   /// over the states. That is α β / e^-l; its sum is 1 also where l is so large that its rounding would show. Takes the
   /// place of α.
-  func addOccupancy(step t: Int, _ beta: UnsafeMutablePointer<Double>, blank: Int, to occupancy: UnsafeMutablePointer<Double>) {
+  func addOccupancy(step t: Int, blank: Int, to occupancy: UnsafeMutablePointer<Double>) {
     let values = alpha + t * alphaStride
-    var largest = -Double.infinity
-    for s in 0..<stateCount {
-      values[s] = values[s] + beta[s]
-      largest = values[s] > largest ? values[s] : largest
+    let count = 2 * row.width
+    var maxima = Vector(repeating: -.infinity)
+    for i in stride(from: 0, to: count, by: Self.lanes) {
+      let sum = load(values + i) + load(beta + i)
+      store(sum, values + i)
+      maxima = maxima.replacing(with: sum, where: sum .> maxima)
     }
+    let largest = maxima.max()
     guard largest > -.infinity else { return }
-    var sum = 0.0
-    for s in 0..<stateCount {
-      let exponent = values[s] - largest
-      values[s] = exponent > -700 ? Normal.exponential(exponent) : 0
-      sum += values[s]
+    var sums = Vector.zero
+    for i in stride(from: 0, to: count, by: Self.lanes) {
+      let share = Normal.exponentialOfNegative(load(values + i) - largest)
+      store(share, values + i)
+      sums += share
     }
-    let inverse = 1 / sum
-    for s in 0..<stateCount { occupancy[s & 1 == 0 ? blank : row.label(s &>> 1)] += values[s] * inverse }
+    let inverse = 1 / sums.sum()
+    for i in 0...row.labelCount { occupancy[blank] += values[i] * inverse }
+    for i in 0..<row.labelCount { occupancy[row.label(i)] += values[row.width + i] * inverse }
   }
-}
-
-/// log(e^a + e^b + e^c); of terms that are not NaN or infinity.
-@inline(__always)
-private func logSum(_ a: Double, _ b: Double, _ c: Double = -.infinity) -> Double {
-  var (largest, second, third) = a > b ? (a, b, c) : (b, a, c)
-  if third > largest { (largest, third) = (third, largest) }
-  guard largest > -.infinity else { return -.infinity }
-  second = second - largest
-  third = third - largest
-  // e^-40 is below the rounding of 1.
-  var sum = 1.0
-  if second > -40 { sum += Normal.exponential(second) }
-  if third > -40 { sum += Normal.exponential(third) }
-  return sum == 1 ? largest : largest + Normal.logarithm(sum)
 }

@@ -47,7 +47,7 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
           try scratchPlan.include(weights.layers[instruction.firstLayer + layer], cellCount: cells, rowCount: rowCount)
         }
       default:
-        scratchPlan.packingCount = max(scratchPlan.packingCount, try instruction.operatorScratchCount(rows: rows))
+        scratchPlan.packingCount = max(scratchPlan.packingCount, instruction.operatorScratchCount)
       }
     }
     nodeCount = plan.count
@@ -87,7 +87,10 @@ extension Weights {
     for instruction in instructions.reversed() {
       guard let resultGradient = memory.nodeGradients[instruction.node] else { continue }
       let rows = instruction.isSingleStep ? batch.rowCount : batch.cellCount
-      if !instruction.isSingleStep { batch.clearPadding(resultGradient, width: instruction.size) }
+      // A reversal does not read the gradients of steps that a row does not have.
+      if !instruction.isSingleStep, instruction.kind != .reverse {
+        batch.clearPadding(resultGradient, width: instruction.size)
+      }
       let source = self.source(instruction.source, input, workspace)
       var sourceGradient = instruction.source >= 0 ? memory.nodeGradients[instruction.source] : nil
       if !wantsInputGradient, instruction.source >= 0, instructions[instruction.source].kind == .input {

@@ -76,7 +76,8 @@ extension Weights {
       case .activation, .reverse, .softmax, .layerNorm, .scaleShift, .concat, .product, .slice:
         runOperator(kernels, instruction, batch, input, rows: rows, source: source, to: result, workspace)
       }
-      if !instruction.isSingleStep { batch.clearPadding(result, width: instruction.size) }
+      // A reversal leaves zeros itself: with a mask the steps that a row does not have are elsewhere after it.
+      if !instruction.isSingleStep, instruction.kind != .reverse { batch.clearPadding(result, width: instruction.size) }
     }
   }
 

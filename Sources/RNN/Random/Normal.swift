@@ -25,17 +25,20 @@ enum Normal {
       exponent += 1
     }
 
+    return logarithm(significand: Vector(repeating: significand), exponent: Vector(repeating: Double(exponent))).x
+  }
+
+  /// log(significand · 2^exponent), √½ < significand < √2.
+  @inline(__always)
+  static func logarithm(significand: Vector, exponent k: Vector) -> Vector {
     let f = significand - 1
-    let k = Double(exponent)
     let s = f / (2 + f)
     let z = s * s
     let w = z * z
     // Two chains of every other coefficient, as published: the order of the sums is part of the result.
     let even = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01))
-    let odd =
-      z
-      * (6.666666666666735130e-01
-        + w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)))
+    let odd4 = 1.818357216161805012e-01 + w * 1.479819860510658591e-01
+    let odd = z * (6.666666666666735130e-01 + w * (2.857142874366239149e-01 + w * odd4))
     let remainder = even + odd
     let halfSquare = 0.5 * f * f
     let ln2High = 6.93147180369123816490e-01

@@ -45,12 +45,24 @@ private func status(of code: RNNError.Code) -> rnn_status {
 /// What a network handle stands for: the network, and its names as C wants them.
 final class NetworkObject {
   let network: Network
-  /// Parameter names, then state names, each ended by 0.
-  private let names: [UnsafeMutablePointer<CChar>]
+  private let parameterNames, stateNames: CNames
 
   init(_ network: Network) {
     self.network = network
-    names = (network.architecture.parameters + network.architecture.states).map { slot in
+    parameterNames = CNames(network.architecture.parameters)
+    stateNames = CNames(network.architecture.states)
+  }
+
+  func parameterName(_ index: Int) -> UnsafePointer<CChar> { parameterNames[index] }
+  func stateName(_ index: Int) -> UnsafePointer<CChar> { stateNames[index] }
+}
+
+/// Names of tensors as C reads them, each ended by 0; valid while the object lives.
+final class CNames {
+  private let names: [UnsafeMutablePointer<CChar>]
+
+  init(_ slots: [TensorSlot]) {
+    names = slots.map { slot in
       let bytes = Array(slot.name.utf8CString)
       let copy = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
       copy.initialize(from: bytes, count: bytes.count)
@@ -60,8 +72,19 @@ final class NetworkObject {
 
   deinit { for name in names { name.deallocate() } }
 
-  func parameterName(_ index: Int) -> UnsafePointer<CChar> { UnsafePointer(names[index]) }
-  func stateName(_ index: Int) -> UnsafePointer<CChar> { UnsafePointer(names[network.architecture.parameters.count + index]) }
+  subscript(index: Int) -> UnsafePointer<CChar> { UnsafePointer(names[index]) }
+}
+
+final class TapeObject {
+  let tape: Tape
+  let arrays: [TensorSlot]
+  let names: CNames
+
+  init(_ tape: Tape) {
+    self.tape = tape
+    arrays = tape.arrays
+    names = CNames(arrays)
+  }
 }
 
 final class StateObject {
@@ -121,10 +144,12 @@ func withBuilder<Result>(
   return try body(borrowed.object(as: BuilderObject.self))
 }
 
-func withTape<Result>(_ handle: OpaquePointer?, _ body: (Tape) throws(RNNError) -> Result) throws(RNNError) -> Result {
+func withTape<Result>(
+  _ handle: OpaquePointer?, _ body: (TapeObject) throws(RNNError) -> Result
+) throws(RNNError) -> Result {
   let borrowed = try HandleTable.borrow(handle, .tape, exclusively: true, named: "tape")
   defer { borrowed.end() }
-  return try body(borrowed.object(as: Tape.self))
+  return try body(borrowed.object(as: TapeObject.self))
 }
 
 /// Runs the body of an export that makes an object: `out` is NULL until it exists.
@@ -150,7 +175,7 @@ func required<Element>(
   return pointer
 }
 
-private func checkAlignment<Element>(_ pointer: UnsafePointer<Element>, _ name: StaticString) throws(RNNError) {
+func checkAlignment<Element>(_ pointer: UnsafePointer<Element>, _ name: StaticString) throws(RNNError) {
   let alignment = MemoryLayout<Element>.alignment
   guard UInt(bitPattern: pointer) % UInt(alignment) == 0 else {
     throw RNNError(.invalidArgument, "\(name) is at address \(pointer), expected a multiple of \(alignment)")

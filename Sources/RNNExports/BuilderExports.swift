@@ -85,11 +85,74 @@ public func rnn_builder_add_recurrent(
     case 3: bias = .double
     default: throw unknown("bias", options.bias)
     }
-    return .recurrent(
-      RecurrentConfiguration(
-        cell, hiddenSize: options.hidden_size, layerCount: options.num_layers == 0 ? 1 : options.num_layers,
-        bidirectional: try flag(options.bidirectional, named: "bidirectional"), bias: bias, dropout: options.dropout))
+    var configuration = RecurrentConfiguration(
+      cell, hiddenSize: options.hidden_size, layerCount: options.num_layers == 0 ? 1 : options.num_layers,
+      bidirectional: try flag(options.bidirectional, named: "bidirectional"), bias: bias, dropout: options.dropout)
+    try configuration.take(options)
+    return .recurrent(configuration)
   }
+}
+
+extension RecurrentConfiguration {
+  /// The options beside those of the initializer.
+  fileprivate mutating func take(_ options: rnn_recurrent_options) throws(RNNError) {
+    if try flag(options.reverse, named: "reverse") {
+      guard !bidirectional else { throw RNNError(.invalidArgument, "reverse and bidirectional are both 1, expected one of them") }
+      direction = .reverse
+    }
+    switch options.merge {
+    case 0: merge = .concat
+    case 1: merge = .sum
+    case 2: merge = .mean
+    case 3: merge = .product
+    default: throw unknown("merge", options.merge)
+    }
+    reverseHiddenSize = options.hidden_size_reverse == 0 ? nil : options.hidden_size_reverse
+    projectionSize = options.proj_size == 0 ? nil : options.proj_size
+    isResidual = try flag(options.residual, named: "residual")
+    learnsInitialState = try flag(options.learned_initial_state, named: "learned_initial_state")
+    hasPeepholes = try flag(options.peepholes, named: "peepholes")
+    hasCoupledGates = try flag(options.coupled_gates, named: "coupled_gates")
+    cellClip = options.cell_clip == 0 ? nil : options.cell_clip
+    gateClip = options.gate_clip == 0 ? nil : options.gate_clip
+    clipsOutputActivation = try flag(options.gate_clip_output, named: "gate_clip_output")
+    forgetBias = options.forget_bias
+    recurrentDropout = options.recurrent_dropout
+
+    let slots = Int(RNN_ACTIVATION_SLOTS)
+    let kinds = elements(of: options.activations, as: Int32.self, count: 2 * slots)
+    let alphas = elements(of: options.activation_alpha, as: Double.self, count: 2 * slots)
+    let betas = elements(of: options.activation_beta, as: Double.self, count: 2 * slots)
+    var given: [[Activation?]] = []
+    for direction in 0..<2 {
+      var row: [Activation?] = []
+      for slot in 0..<slots {
+        let at = direction * slots + slot
+        let place = "activations[\(direction)][\(slot)]"
+        if kinds[at] == 0 {
+          guard alphas[at] == 0, betas[at] == 0 else {
+            throw RNNError(.invalidArgument, "\(place) is RNN_ACTIVATION_DEFAULT, and its alpha or beta is not 0")
+          }
+          row.append(nil)
+          continue
+        }
+        guard let raw = UInt8(exactly: kinds[at]), let kind = ActivationKind(rawValue: raw) else {
+          throw RNNError(.invalidArgument, "\(place) is \(kinds[at]), which is none of RNN_ACTIVATION_*")
+        }
+        row.append(Activation(kind, alpha: alphas[at], beta: betas[at]))
+      }
+      // What the cell does not have is left out here, and refused where it is not the default.
+      while row.count > 0, row[row.count - 1] == nil { row.removeLast() }
+      given.append(row)
+    }
+    while given.count > 0, given[given.count - 1].isEmpty { given.removeLast() }
+    activations = given
+  }
+}
+
+/// The elements of a C array in a struct, which Swift sees as a tuple (of tuples).
+private func elements<Tuple, Element: BitwiseCopyable>(of tuple: Tuple, as type: Element.Type, count: Int) -> [Element] {
+  withUnsafeBytes(of: tuple) { bytes in (0..<count).map { bytes.load(fromByteOffset: $0 * MemoryLayout<Element>.stride, as: type) } }
 }
 
 @_cdecl("rnn_builder_add_linear") @implementation

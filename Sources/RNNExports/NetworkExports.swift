@@ -76,7 +76,7 @@ public func rnn_network_describe(
   }
 }
 
-private func describe(
+func describe(
   _ slots: [TensorSlot], _ index: Int, _ what: StaticString, _ target: UnsafeMutablePointer<rnn_tensor_info>?,
   name: (Int) -> UnsafePointer<CChar>
 ) throws(RNNError) {

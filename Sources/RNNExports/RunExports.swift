@@ -9,7 +9,7 @@ extension rnn_backward_options: SizedStruct {}
 private func sequence<Scalar: KernelScalar>(
   _ T: Int, _ N: Int, _ input: UnsafePointer<Scalar>?, _ inputCount: Int, _ tokens: UnsafePointer<Int64>?,
   _ tokensCount: Int, _ lengths: UnsafePointer<Int64>?, _ lengthsCount: Int,
-  output: UnsafeMutablePointer<Scalar>?, _ outputCount: Int, batchFirst: Int32
+  output: UnsafeMutablePointer<Scalar>?, _ outputCount: Int, _ options: RunChoices
 ) throws(RNNError) -> (SequenceInput<Scalar>, UnsafeMutableBufferPointer<Scalar>) {
   let features = try array(input, inputCount, named: "input")
   let tokenArray = try array(tokens, tokensCount, named: "tokens")
@@ -18,10 +18,73 @@ private func sequence<Scalar: KernelScalar>(
   try checkDisjoint(outputArray, "output", features, "input")
   try checkDisjoint(outputArray, "output", tokenArray, "tokens")
   try checkDisjoint(outputArray, "output", lengthArray, "lengths")
-  let sequence = SequenceInput(
+  let mask = try array(options.mask, options.maskCount, named: "mask")
+  try checkDisjoint(outputArray, "output", mask, "mask")
+  var sequence = SequenceInput(
     sequenceLength: T, batchSize: N, features: features, tokens: tokenArray, lengths: lengths == nil ? nil : lengthArray,
-    isBatchFirst: try flag(batchFirst, named: "batch_first"))
+    mask: options.mask == nil ? nil : mask, isBatchFirst: try flag(options.batchFirst, named: "batch_first"))
+  switch options.padding {
+  case RNN_PADDING_VALUE: sequence.padding = .value(options.paddingValue)
+  case RNN_PADDING_REPEAT:
+    guard options.paddingValue == 0 else {
+      throw RNNError(.invalidArgument, "padding is RNN_PADDING_REPEAT, and padding_value \(options.paddingValue)")
+    }
+    sequence.padding = .repeatsLast
+  default: throw unknown("padding", options.padding)
+  }
+  sequence.zeroesEmptyRows = try flag(options.zeroStateOfEmptyRows, named: "zero_state_of_empty_rows")
   return (sequence, outputArray)
+}
+
+/// What rnn_run_options and rnn_train_options have in common.
+private struct RunChoices {
+  let batchFirst, padding, zeroStateOfEmptyRows: Int32
+  let paddingValue: Double
+  let mask: UnsafePointer<UInt8>?
+  let maskCount: Int
+
+  init(_ options: rnn_run_options) {
+    (batchFirst, padding, zeroStateOfEmptyRows) = (options.batch_first, options.padding, options.zero_state_of_empty_rows)
+    (paddingValue, mask, maskCount) = (options.padding_value, options.mask, options.mask_count)
+  }
+
+  init(_ options: rnn_train_options) {
+    (batchFirst, padding, zeroStateOfEmptyRows) = (options.batch_first, options.padding, options.zero_state_of_empty_rows)
+    (paddingValue, mask, maskCount) = (options.padding_value, options.mask, options.mask_count)
+  }
+}
+
+/// The arrays that a backward pass's flow goes into.
+func gradientFlow(_ options: rnn_backward_options) throws(RNNError) -> GradientFlow {
+  var flow = GradientFlow()
+  flow.hidden = try optionalArray(options.hidden_flow, options.hidden_flow_count, named: "hidden_flow")
+  flow.cell = try optionalArray(options.cell_flow, options.cell_flow_count, named: "cell_flow")
+  flow.clipped = try optionalArray(options.clipped_flow, options.clipped_flow_count, named: "clipped_flow")
+  flow.gateMean = try optionalArray(options.gate_mean, options.gate_mean_count, named: "gate_mean")
+  flow.gateSaturation = try optionalArray(options.gate_saturation, options.gate_saturation_count, named: "gate_saturation")
+  flow.jacobian = try optionalArray(options.jacobian_norm, options.jacobian_norm_count, named: "jacobian_norm")
+  return flow
+}
+
+extension GradientFlow {
+  /// The arrays with their names in rnn.h.
+  var arrays: [(array: UnsafeMutableBufferPointer<Double>, name: StaticString)] {
+    let all: [(UnsafeMutableBufferPointer<Double>?, StaticString)] = [
+      (hidden, "hidden_flow"), (cell, "cell_flow"), (clipped, "clipped_flow"), (gateMean, "gate_mean"),
+      (gateSaturation, "gate_saturation"), (jacobian, "jacobian_norm"),
+    ]
+    return all.compactMap { array, name in array.map { ($0, name) } }
+  }
+
+  /// No two arrays overlap.
+  func checkDisjointArrays() throws(RNNError) {
+    let arrays = arrays
+    for (index, first) in arrays.enumerated() {
+      for second in arrays[..<index] {
+        try checkDisjoint(first.array, first.name, UnsafeBufferPointer(second.array), second.name)
+      }
+    }
+  }
 }
 
 /// A backward pass between C's arrays and states; see rnn_network_backward.
@@ -35,7 +98,7 @@ private func backpropagate<Scalar: KernelScalar>(
   let outputs = BackwardOutputs(
     inputGradient: try optionalArray(inputGradient, inputGradientCount, named: "out_input_gradient"),
     gradients: try optionalArray(gradients, gradientsCount, named: "out_gradients"),
-    hiddenFlow: try optionalArray(options.hidden_flow, options.hidden_flow_count, named: "hidden_flow"))
+    flow: try gradientFlow(options))
   if let target = outputs.inputGradient {
     try checkDisjoint(target, "out_input_gradient", from, "output_gradient")
   }
@@ -45,12 +108,11 @@ private func backpropagate<Scalar: KernelScalar>(
       try checkDisjoint(target, "out_gradients", UnsafeBufferPointer(other), "out_input_gradient")
     }
   }
-  if let flow = outputs.hiddenFlow {
-    try checkDisjoint(flow, "hidden_flow", from, "output_gradient")
-    if let other = outputs.inputGradient {
-      try checkDisjoint(flow, "hidden_flow", UnsafeBufferPointer(other), "out_input_gradient")
-    }
-    if let other = outputs.gradients { try checkDisjoint(flow, "hidden_flow", UnsafeBufferPointer(other), "out_gradients") }
+  try outputs.flow.checkDisjointArrays()
+  for (flow, name) in outputs.flow.arrays {
+    try checkDisjoint(flow, name, from, "output_gradient")
+    if let other = outputs.inputGradient { try checkDisjoint(flow, name, UnsafeBufferPointer(other), "out_input_gradient") }
+    if let other = outputs.gradients { try checkDisjoint(flow, name, UnsafeBufferPointer(other), "out_gradients") }
   }
   // The state's gradient goes in as that of the final state and comes out as that of the initial one.
   var state = final?.state
@@ -58,12 +120,35 @@ private func backpropagate<Scalar: KernelScalar>(
     try initial.check(network.architecture, batchSize: tape.batchSize, named: "initial_state_gradient")
     if state == nil { state = try network.makeState(batchSize: tape.batchSize) }
   }
-  try network.backward(tape, outputGradient: from, stateGradient: &state, outputs: outputs)
+  try network.backward(
+    tape, outputGradient: from, stateGradient: &state, outputs: outputs, hiddenClip: options.hidden_clip)
   if let initial { initial.state = state }
 }
 
 @_cdecl("rnn_tape_destroy") @implementation
 public func rnn_tape_destroy(_ tape: OpaquePointer!) { HandleTable.destroy(tape, .tape) }
+
+@_cdecl("rnn_tape_tensor_info") @implementation
+public func rnn_tape_tensor_info(
+  _ tape: OpaquePointer!, _ index: Int, _ out_info: UnsafeMutablePointer<rnn_tensor_info>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withTape(tape) { (tape) throws(RNNError) in
+      try describe(tape.arrays, index, "array", out_info, name: { tape.names[$0] })
+    }
+  }
+}
+
+@_cdecl("rnn_tape_read") @implementation
+public func rnn_tape_read(
+  _ tape: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ out_values: UnsafeMutablePointer<Float>!, _ values_count: Int
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withTape(tape) { (tape) throws(RNNError) in
+      try tape.tape.read(try text(name, named: "name"), into: try array(out_values, values_count, named: "out_values"))
+    }
+  }
+}
 
 @_cdecl("rnn_network_run") @implementation
 public func rnn_network_run(
@@ -77,7 +162,7 @@ public func rnn_network_run(
       try withOptionalState(state) { (state) throws(RNNError) in
         let (sequence, target) = try sequence(
           T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          batchFirst: try RNNExports.options(options).batch_first)
+          RunChoices(try RNNExports.options(options)))
         if let state {
           try object.network.run(sequence, state: &state.state, output: target)
         } else {
@@ -102,13 +187,14 @@ public func rnn_network_forward_train(
         let options = try RNNExports.options(options)
         let (sequence, target) = try sequence(
           T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          batchFirst: options.batch_first)
+          RunChoices(options))
         let dropout = DropoutKey(seed: options.dropout_seed, step: options.step, firstTime: options.first_time)
         if let state {
-          return try object.network.forwardTrain(sequence, state: &state.state, output: target, dropout: dropout)
+          return TapeObject(
+            try object.network.forwardTrain(sequence, state: &state.state, output: target, dropout: dropout))
         }
         var none: NetworkState?
-        return try object.network.forwardTrain(sequence, state: &none, output: target, dropout: dropout)
+        return TapeObject(try object.network.forwardTrain(sequence, state: &none, output: target, dropout: dropout))
       }
     }
   }
@@ -131,7 +217,7 @@ public func rnn_network_backward(
             isSame ? nil : initial_state_gradient, named: "initial_state_gradient"
           ) { (initial) throws(RNNError) in
             try backpropagate(
-              object.network, tape, output_gradient, output_gradient_count, final: final, out_input_gradient,
+              object.network, tape.tape, output_gradient, output_gradient_count, final: final, out_input_gradient,
               input_gradient_count, initial: isSame ? final : initial, out_gradients, gradients_count, options)
           }
         }
@@ -141,6 +227,17 @@ public func rnn_network_backward(
 }
 
 // MARK: - The same in double
+
+@_cdecl("rnn_tape_read_f64") @implementation
+public func rnn_tape_read_f64(
+  _ tape: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ out_values: UnsafeMutablePointer<Double>!, _ values_count: Int
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withTape(tape) { (tape) throws(RNNError) in
+      try tape.tape.read(try text(name, named: "name"), into: try array(out_values, values_count, named: "out_values"))
+    }
+  }
+}
 
 @_cdecl("rnn_network_run_f64") @implementation
 public func rnn_network_run_f64(
@@ -154,7 +251,7 @@ public func rnn_network_run_f64(
       try withOptionalState(state) { (state) throws(RNNError) in
         let (sequence, target) = try sequence(
           T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          batchFirst: try RNNExports.options(options).batch_first)
+          RunChoices(try RNNExports.options(options)))
         if let state {
           try object.network.run(sequence, state: &state.state, output: target)
         } else {
@@ -179,13 +276,14 @@ public func rnn_network_forward_train_f64(
         let options = try RNNExports.options(options)
         let (sequence, target) = try sequence(
           T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          batchFirst: options.batch_first)
+          RunChoices(options))
         let dropout = DropoutKey(seed: options.dropout_seed, step: options.step, firstTime: options.first_time)
         if let state {
-          return try object.network.forwardTrain(sequence, state: &state.state, output: target, dropout: dropout)
+          return TapeObject(
+            try object.network.forwardTrain(sequence, state: &state.state, output: target, dropout: dropout))
         }
         var none: NetworkState?
-        return try object.network.forwardTrain(sequence, state: &none, output: target, dropout: dropout)
+        return TapeObject(try object.network.forwardTrain(sequence, state: &none, output: target, dropout: dropout))
       }
     }
   }
@@ -208,7 +306,7 @@ public func rnn_network_backward_f64(
             isSame ? nil : initial_state_gradient, named: "initial_state_gradient"
           ) { (initial) throws(RNNError) in
             try backpropagate(
-              object.network, tape, output_gradient, output_gradient_count, final: final, out_input_gradient,
+              object.network, tape.tape, output_gradient, output_gradient_count, final: final, out_input_gradient,
               input_gradient_count, initial: isSame ? final : initial, out_gradients, gradients_count, options)
           }
         }

@@ -245,8 +245,39 @@ public func rnn_trainer_create(
       what.updateInterval = options.update_interval == 0 ? nil : options.update_interval
       what.backwardSteps = options.backward_steps == 0 ? nil : options.backward_steps
       what.dropoutSeed = options.dropout_seed
+      what.hiddenClip = options.hidden_clip == 0 ? nil : options.hidden_clip
+      what.keepsGradientFlow = try flag(options.gradient_flow, named: "gradient_flow")
       return TrainerObject(
         try Trainer(object.network, options: what, optimizer: try OptimizerOptions(try RNNExports.options(optimizer))))
+    }
+  }
+}
+
+extension rnn_step_report {
+  fileprivate mutating func take(_ nonFinite: NonFinite?) {
+    switch nonFinite {
+    case nil: non_finite = RNN_NON_FINITE_NONE
+    case .forward(let layer, let step):
+      (non_finite, non_finite_layer, non_finite_step) = (RNN_NON_FINITE_FORWARD, layer, step)
+    case .loss: non_finite = RNN_NON_FINITE_LOSS
+    case .backward(let layer, let step):
+      (non_finite, non_finite_layer, non_finite_step) = (RNN_NON_FINITE_BACKWARD, layer, step)
+    case .gradient: non_finite = RNN_NON_FINITE_GRADIENT
+    }
+  }
+}
+
+@_cdecl("rnn_trainer_flow") @implementation
+public func rnn_trainer_flow(
+  _ trainer: OpaquePointer!, _ flow: UnsafePointer<rnn_backward_options>!, _ out_T: UnsafeMutablePointer<Int>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withTrainer(trainer) { (trainer) throws(RNNError) in
+      let target = try gradientFlow(try RNNExports.options(flow))
+      try target.checkDisjointArrays()
+      if let out_T { try checkAlignment(out_T, "out_T") }
+      let steps = try trainer.readFlow(into: target)
+      out_T?.pointee = steps
     }
   }
 }
@@ -306,6 +337,8 @@ private func train<Scalar: KernelScalar>(
       info.largest_parameter = report.largestParameter
       info.updates = report.updates
       info.skipped = report.skipped
+      info.take(report.nonFinite)
+      info.non_finite_parameter = report.nonFinite == nil ? 0 : report.nonFiniteParameter ?? -1
       try fill(outReport, with: info)
     }
   }

@@ -1,17 +1,22 @@
 extension KernelTarget {
+  /// e^x = (1 + fraction) · 2^n: fraction = e^r - 1 of the reduced argument, and n in the low bits.
+  @inlinable @inline(__always)
+  static func reducedExponential(_ x: Vector) -> (fraction: Vector, power: Mask) {
+    typealias S = Vector.Scalar
+    let shifted = multiplyAdd(x, Vector(repeating: S.log2e), Vector(repeating: S.roundingMagic))
+    let n = shifted - Vector(repeating: S.roundingMagic)
+    var r = multiplyAdd(n, Vector(repeating: -S.ln2High), x)
+    r = multiplyAdd(n, Vector(repeating: -S.ln2Low), r)
+    return (multiplyAdd(S.exponentialTail(Self.self, r), r * r, r), bits(shifted))
+  }
+
   /// e^-y = (1 + first) · second for 0 <= y <= the exponential limit: first = e^r - 1 of the reduced argument, second = 2^n, which
   /// is exactly 0 at the limit.
   @inlinable @inline(__always)
   static func negativeExponential(_ y: Vector) -> (fraction: Vector, scale: Vector) {
     typealias S = Vector.Scalar
-    let x = -y
-    let shifted = multiplyAdd(x, Vector(repeating: S.log2e), Vector(repeating: S.roundingMagic))
-    let n = shifted - Vector(repeating: S.roundingMagic)
-    var r = multiplyAdd(n, Vector(repeating: -S.ln2High), x)
-    r = multiplyAdd(n, Vector(repeating: -S.ln2Low), r)
-    let fraction = multiplyAdd(S.exponentialTail(Self.self, r), r * r, r)
-    let exponent = (bits(shifted) &+ Mask(repeating: S.exponentBias)) &<< Mask(repeating: S.exponentShift)
-    return (fraction, vector(exponent))
+    let (fraction, power) = reducedExponential(-y)
+    return (fraction, vector((power &+ Mask(repeating: S.exponentBias)) &<< Mask(repeating: S.exponentShift)))
   }
 
   /// min(|x|, limit), on the bits; NaN becomes the limit.

@@ -198,3 +198,37 @@ public struct SoftmaxArguments<Scalar> {
     self.summaries = summaries
   }
 }
+
+/// values = f(values), element by element; `derivatives` = f'(values as they were). The two do not overlap.
+@frozen
+public struct ActivateArguments<Scalar> {
+  public var rows, columns: Int
+  public var values: UnsafeMutablePointer<Scalar>
+  public var valuesStride: Int
+  /// nil where nobody wants them.
+  public var derivatives: UnsafeMutablePointer<Scalar>?
+  public var derivativesStride: Int
+  public var kind: ActivationKind
+  /// Finite; not read where the kind has none.
+  public var alpha, beta: Scalar
+  /// Above 0: x is first limited to [-clip, clip], and the derivative is 0 where it was outside. 0: no limit.
+  public var clip: Scalar
+
+  @inlinable @inline(__always)
+  public init(
+    rows: Int, columns: Int, values: UnsafeMutablePointer<Scalar>, valuesStride: Int,
+    derivatives: UnsafeMutablePointer<Scalar>? = nil, derivativesStride: Int = 0,
+    kind: ActivationKind, alpha: Scalar, beta: Scalar, clip: Scalar
+  ) {
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+    self.valuesStride = valuesStride
+    self.derivatives = derivatives
+    self.derivativesStride = derivativesStride
+    self.kind = kind
+    self.alpha = alpha
+    self.beta = beta
+    self.clip = clip
+  }
+}

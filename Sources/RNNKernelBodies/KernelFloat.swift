@@ -26,6 +26,15 @@ public protocol KernelFloat: SIMDScalar, BinaryFloatingPoint, Codable, Sendable 
   static var exponentialLimit: Self { get }
   static var exponentialLimitBits: Bits { get }
 
+  /// e^x is infinite from here on.
+  static var exponentialOverflowBits: Bits { get }
+  /// ln 2, as one number.
+  static var ln2: Self { get }
+
+  /// Σ_k 2 u^k / (2k + 3), k from 0: with u = s², s = f / (2 + f), it is what ln(1 + f) = f - s (f - u · series) needs, for
+  /// |s| <= 3 - 2√2.
+  static func logarithmSeries<T: KernelTarget>(_ target: T.Type, _ u: T.Vector) -> T.Vector where T.Scalar == Self
+
   /// (e^r - 1 - r) / r² for |r| <= ln 2 / 2.
   static func exponentialTail<T: KernelTarget>(_ target: T.Type, _ r: T.Vector) -> T.Vector where T.Scalar == Self
 }
@@ -44,6 +53,18 @@ extension Float: KernelFloat {
   @inlinable @inline(__always) public static var ln2Low: Float { -2.12194440e-4 }
   @inlinable @inline(__always) public static var exponentialLimit: Float { 88 }
   @inlinable @inline(__always) public static var exponentialLimitBits: Int32 { 0x42b0_0000 }
+  /// 89.
+  @inlinable @inline(__always) public static var exponentialOverflowBits: Int32 { 0x42b2_0000 }
+  @inlinable @inline(__always) public static var ln2: Float { 0.693147181 }
+
+  /// The first term left out is below 4e-9 of the logarithm.
+  @inlinable @inline(__always)
+  public static func logarithmSeries<T: KernelTarget>(_ target: T.Type, _ u: T.Vector) -> T.Vector where T.Scalar == Float {
+    var p = T.Vector(repeating: 2 / 9.0)
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 7.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 5.0))
+    return T.multiplyAdd(p, u, T.Vector(repeating: 2 / 3.0))
+  }
 
   /// Minimax of Cephes' expf (Moshier), error of e^r below 2e-9 relative.
   @inlinable @inline(__always)
@@ -71,6 +92,24 @@ extension Double: KernelFloat {
   @inlinable @inline(__always) public static var ln2Low: Double { 1.90821492927058770002e-10 }
   @inlinable @inline(__always) public static var exponentialLimit: Double { 709.125 }
   @inlinable @inline(__always) public static var exponentialLimitBits: Int64 { 0x4086_2900_0000_0000 }
+  /// 710.
+  @inlinable @inline(__always) public static var exponentialOverflowBits: Int64 { 0x4086_3000_0000_0000 }
+  @inlinable @inline(__always) public static var ln2: Double { 0.6931471805599453 }
+
+  /// The first term left out is below 2e-18 of the logarithm.
+  @inlinable @inline(__always)
+  public static func logarithmSeries<T: KernelTarget>(_ target: T.Type, _ u: T.Vector) -> T.Vector where T.Scalar == Double {
+    var p = T.Vector(repeating: 2 / 21.0)
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 19.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 17.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 15.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 13.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 11.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 9.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 7.0))
+    p = T.multiplyAdd(p, u, T.Vector(repeating: 2 / 5.0))
+    return T.multiplyAdd(p, u, T.Vector(repeating: 2 / 3.0))
+  }
 
   /// Taylor series through r^13 / 13!; the first term left out is below 5e-18 relative.
   @inlinable @inline(__always)

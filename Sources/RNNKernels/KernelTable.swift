@@ -27,6 +27,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   public let plainProduct: Kernel<ProductArguments<Scalar>>
   public let sigmoid: Kernel<ElementArguments<Scalar>>
   public let tanh: Kernel<ElementArguments<Scalar>>
+  public let activate: Kernel<ActivateArguments<Scalar>>
   public let add: Kernel<AddArguments<Scalar>>
   public let vanillaForward: Kernel<GateArguments<Scalar>>
   public let vanillaBackward: Kernel<GateArguments<Scalar>>
@@ -48,6 +49,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     plainProduct = Kernel(table.plain_product)
     sigmoid = Kernel(table.sigmoid)
     tanh = Kernel(table.tanh)
+    activate = Kernel(table.activate)
     add = Kernel(table.add)
     vanillaForward = Kernel(table.vanilla_forward)
     vanillaBackward = Kernel(table.vanilla_backward)

@@ -14,6 +14,7 @@ func fillFloat32(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.plain_product = { plainProductBody(Float32Target.self, arguments($0, ProductArguments<Float>.self)) }
   table.pointee.sigmoid = { sigmoidBody(Float32Target.self, arguments($0, ElementArguments<Float>.self)) }
   table.pointee.tanh = { tanhBody(Float32Target.self, arguments($0, ElementArguments<Float>.self)) }
+  table.pointee.activate = { activateBody(Float32Target.self, arguments($0, ActivateArguments<Float>.self)) }
   table.pointee.add = { addBody(Float32Target.self, arguments($0, AddArguments<Float>.self)) }
   table.pointee.vanilla_forward = { vanillaForwardBody(Float32Target.self, arguments($0, GateArguments<Float>.self)) }
   table.pointee.vanilla_backward = { vanillaBackwardBody(Float32Target.self, arguments($0, GateArguments<Float>.self)) }
@@ -37,6 +38,7 @@ func fillFloat64(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.plain_product = { plainProductBody(Float64Target.self, arguments($0, ProductArguments<Double>.self)) }
   table.pointee.sigmoid = { sigmoidBody(Float64Target.self, arguments($0, ElementArguments<Double>.self)) }
   table.pointee.tanh = { tanhBody(Float64Target.self, arguments($0, ElementArguments<Double>.self)) }
+  table.pointee.activate = { activateBody(Float64Target.self, arguments($0, ActivateArguments<Double>.self)) }
   table.pointee.add = { addBody(Float64Target.self, arguments($0, AddArguments<Double>.self)) }
   table.pointee.vanilla_forward = { vanillaForwardBody(Float64Target.self, arguments($0, GateArguments<Double>.self)) }
   table.pointee.vanilla_backward = { vanillaBackwardBody(Float64Target.self, arguments($0, GateArguments<Double>.self)) }

@@ -47,6 +47,7 @@ typedef struct rnn_cpu_kernels {
   rnn_cpu_kernel _Nonnull plain_product;
   rnn_cpu_kernel _Nonnull sigmoid;
   rnn_cpu_kernel _Nonnull tanh;
+  rnn_cpu_kernel _Nonnull activate;
   rnn_cpu_kernel _Nonnull add;
   rnn_cpu_kernel _Nonnull vanilla_forward;
   rnn_cpu_kernel _Nonnull vanilla_backward;

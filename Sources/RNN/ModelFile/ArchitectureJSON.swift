@@ -1,8 +1,9 @@
 /// The architecture as JSON, in the metadata of a model file (docs/format.md). Unknown keys, operators and versions are
 /// refused: a file that asks for something must not be half obeyed.
 extension Architecture {
-  /// The version of every operator that this library writes, and the newest that it reads.
-  private static let operatorVersion = 1
+  /// The newest version of an operator that this library reads. It writes the oldest that can say what there is to say: 2 for
+  /// recurrent nodes with an attribute that version 1 does not have, otherwise 1.
+  private static let operatorVersion = 2
 
   var json: JSONValue {
     var object = JSONObject()
@@ -15,9 +16,9 @@ extension Architecture {
   private func json(of node: Node) -> JSONObject {
     var object = JSONObject()
     object["name"] = .string(node.name)
-    func operation(_ name: String) {
+    func operation(_ name: String, version: Int64 = 1) {
       object["op"] = .string(name)
-      object["version"] = .integer(Int64(Self.operatorVersion))
+      object["version"] = .integer(version)
       if !node.inputs.isEmpty { object["inputs"] = .array(node.inputs.map { .string(nodes[$0].name) }) }
     }
     switch node.operation {
@@ -45,21 +46,24 @@ extension Architecture {
     case .sum:
       operation("sum")
     case .recurrent(let configuration):
+      let options = configuration.jsonOptions
+      let version: Int64 = options.isEmpty ? 1 : 2
       switch configuration.cell {
       case .vanilla(let nonlinearity):
-        operation("rnn")
+        operation("rnn", version: version)
         object["nonlinearity"] = .string(nonlinearity.rawValue)
       case .gru(let variant):
-        operation("gru")
+        operation("gru", version: version)
         object["variant"] = .string(variant.rawValue)
       case .lstm:
-        operation("lstm")
+        operation("lstm", version: version)
       }
       object["hidden_size"] = .integer(Int64(configuration.hiddenSize))
       object["num_layers"] = .integer(Int64(configuration.layerCount))
       object["bidirectional"] = .bool(configuration.bidirectional)
       object["bias"] = .string(configuration.bias.rawValue)
       object["dropout"] = .number(configuration.dropout)
+      for (key, value) in options { object[key] = value }
     }
     return object
   }
@@ -133,7 +137,7 @@ extension Architecture {
       try only()
       operation = .sum
     case "rnn", "gru", "lstm":
-      operation = .recurrent(try Self.configuration(node, op: op, common: common, context: context))
+      operation = .recurrent(try Self.configuration(node, op: op, version: version, common: common, context: context))
     default:
       throw RNNError(.unsupported, "\(context): operator \(quoted(op)) is not one that this version of librnn knows")
     }
@@ -147,7 +151,7 @@ extension Architecture {
   }
 
   private static func configuration(
-    _ node: JSONObject, op: String, common: [String], context: String
+    _ node: JSONObject, op: String, version: Int, common: [String], context: String
   ) throws(RNNError) -> RecurrentConfiguration {
     func choice<Choice: RawRepresentable & CaseIterable>(
       _ type: Choice.Type, _ key: String
@@ -171,12 +175,15 @@ extension Architecture {
     default:
       cell = .lstm
     }
+    if version >= 2 { keys += RecurrentConfiguration.jsonOptionKeys }
     try node.requireNoKeys(except: common + keys, in: context)
-    return RecurrentConfiguration(
+    var configuration = RecurrentConfiguration(
       cell, hiddenSize: try node.integer("hidden_size", in: context, range: 1...largestCount),
       layerCount: try node.integer("num_layers", in: context, range: 1...largestCount),
       bidirectional: try node.bool("bidirectional", in: context), bias: try choice(BiasMode.self, "bias"),
       dropout: try node.number("dropout", in: context))
+    try configuration.readOptions(node, in: context)
+    return configuration
   }
 }
 

@@ -6,44 +6,6 @@ public enum DataType: String, Sendable {
   case float64
 }
 
-/// How many biases a recurrent layer has for each gate.
-public enum BiasMode: String, Sendable, CaseIterable {
-  case none
-  /// One: `bias_l0`.
-  case single
-  /// Two, as PyTorch has them: `bias_ih_l0` and `bias_hh_l0`, trained apart.
-  case double
-}
-
-/// A stack of recurrent layers of one kind and size.
-public struct RecurrentConfiguration: Equatable, Sendable {
-  public var cell: CellKind
-  /// H.
-  public var hiddenSize: Int
-  /// L.
-  public var layerCount: Int
-  public var bidirectional: Bool
-  public var bias: BiasMode
-  /// Of the output of each layer but the last, in training.
-  public var dropout: Double
-
-  /// - Parameter bias: nil takes the habit of the cell's home: one for the reset-before GRU, otherwise two.
-  public init(
-    _ cell: CellKind, hiddenSize: Int, layerCount: Int = 1, bidirectional: Bool = false, bias: BiasMode? = nil,
-    dropout: Double = 0
-  ) {
-    self.cell = cell
-    self.hiddenSize = hiddenSize
-    self.layerCount = layerCount
-    self.bidirectional = bidirectional
-    self.bias = bias ?? (cell == .gru(.resetBefore) ? .single : .double)
-    self.dropout = dropout
-  }
-
-  /// D.
-  public var directionCount: Int { bidirectional ? 2 : 1 }
-}
-
 /// What a node computes.
 public enum Operator: Equatable, Sendable {
   /// The caller's features, [T, N, size].
@@ -83,6 +45,9 @@ enum ParameterRole: Equatable, Sendable {
   case recurrentHiddenWeight(hiddenSize: Int, gates: Int)
   /// `isFirst`: the one that a forget bias is added to.
   case recurrentBias(hiddenSize: Int, cell: CellKind, isFirst: Bool)
+  case projectionWeight(hiddenSize: Int)
+  case peepholeWeight(hiddenSize: Int)
+  case initialState
   case linearWeight
   case linearBias(inputSize: Int)
 }
@@ -94,6 +59,15 @@ public struct TensorSlot: Equatable, Sendable {
   public let offset: Int
   public let shape: [Int]
   public let count: Int
+}
+
+/// Where the parameters of one layer and direction begin among all; -1 where there is none.
+struct RecurrentParameters: Equatable, Sendable {
+  var weightIH = -1, weightHH = -1
+  /// A single bias is `biasIH`.
+  var biasIH = -1, biasHH = -1
+  var weightHR = -1, peephole = -1
+  var initialHidden = -1, initialCell = -1
 }
 
 /// A network without its numbers: named nodes with named inputs, checked as they are added.
@@ -122,6 +96,8 @@ public struct Architecture: Equatable, Sendable {
   private(set) var firstState: [Int] = []
   private(set) var inputOffset: [Int] = []
   private(set) var firstLayer: [Int] = []
+  /// For each layer and direction of all recurrent nodes.
+  private(set) var recurrentParameters: [RecurrentParameters] = []
 
   static let largestNodeCount = 1_000
   static let largestParameterTensorCount = 20_000
@@ -137,9 +113,15 @@ public struct Architecture: Equatable, Sendable {
   /// Whether the network can be run one step at a time: no layer needs the future.
   public var isStreamable: Bool {
     nodes.allSatisfy { node in
-      if case .recurrent(let configuration) = node.operation { !configuration.bidirectional } else { true }
+      if case .recurrent(let configuration) = node.operation { !configuration.needsWholeSequence } else { true }
     }
   }
+
+  var reversesBeforeItsEnd: Bool { false }
+  var reversesAtItsEnd: Bool { false }
+
+  /// Whether the state that a sequence begins with is a parameter, at least of some node.
+  var learnsInitialState: Bool { recurrentParameters.contains { $0.initialHidden >= 0 } }
 
   func index(ofNode name: String) -> Int? { nodes.firstIndex { $0.name == name } }
   func parameter(named name: String) -> TensorSlot? { parameterIndex[name].map { parameters[$0] } }
@@ -303,13 +285,7 @@ public struct Architecture: Equatable, Sendable {
       guard !source.isSingleStep else {
         throw RNNError(.shape, "recurrent node '\(name)' reads a sequence, and '\(source.name)' gives one step")
       }
-      let hidden = try positive(configuration.hiddenSize, "the hidden size")
-      _ = try positive(configuration.layerCount, "the number of layers")
-      guard configuration.layerCount <= 1_000 else {
-        throw RNNError(.unsupported, "node '\(name)' has \(configuration.layerCount) layers, expected at most 1000")
-      }
-      try checkProbability(configuration.dropout, "dropout")
-      return (try checkedProduct(hidden, configuration.directionCount, of: "node '\(name)'"), false)
+      return (try configuration.check(node: name), false)
     case .linear(let size, _):
       return (try positive(size, "the output size"), try features().isSingleStep)
     case .lastStep:
@@ -362,41 +338,77 @@ public struct Architecture: Equatable, Sendable {
     parameterCount = try checkedSum(parameterCount, count, of: "the parameters")
   }
 
-  private mutating func addState(_ name: String, layers: Int, hiddenSize: Int) throws(RNNError) {
-    let count = try checkedProduct(layers, hiddenSize, of: "state '\(name)'")
-    states.append(TensorSlot(name: name, offset: stateCount, shape: [layers, 1, hiddenSize], count: count))
+  private mutating func addState(_ name: String, layers: Int, size: Int) throws(RNNError) {
+    let count = try checkedProduct(layers, size, of: "state '\(name)'")
+    states.append(TensorSlot(name: name, offset: stateCount, shape: [layers, 1, size], count: count))
     stateCount = try checkedSum(stateCount, count, of: "the states")
   }
 
   private mutating func addRecurrent(
     _ configuration: RecurrentConfiguration, name: String, inputSize: Int
   ) throws(RNNError) {
-    let hidden = configuration.hiddenSize, gates = configuration.cell.gateCount
-    let rows = try checkedProduct(gates, hidden, of: "the gates of node '\(name)'")
+    let outputSize = try configuration.check(node: name)
     for layer in 0..<configuration.layerCount {
-      let layerInput = layer == 0 ? inputSize : hidden * configuration.directionCount
       for direction in 0..<configuration.directionCount {
-        let suffix = "_l\(layer)" + (direction == 1 ? "_reverse" : "")
-        try addParameter(
-          "\(name).weight_ih\(suffix)", [rows, layerInput], .recurrentInputWeight(hiddenSize: hidden, gates: gates))
-        try addParameter(
-          "\(name).weight_hh\(suffix)", [rows, hidden], .recurrentHiddenWeight(hiddenSize: hidden, gates: gates))
-        func role(_ isFirst: Bool) -> ParameterRole {
-          .recurrentBias(hiddenSize: hidden, cell: configuration.cell, isFirst: isFirst)
-        }
-        switch configuration.bias {
-        case .none: break
-        case .single: try addParameter("\(name).bias\(suffix)", [rows], role(true))
-        case .double:
-          try addParameter("\(name).bias_ih\(suffix)", [rows], role(true))
-          try addParameter("\(name).bias_hh\(suffix)", [rows], role(false))
-        }
+        recurrentParameters.append(
+          try addLayer(
+            configuration, name: name, suffix: "_l\(layer)" + (direction == 1 ? "_reverse" : ""),
+            inputSize: layer == 0 ? inputSize : outputSize, direction: direction))
       }
     }
-    let layers = configuration.layerCount * configuration.directionCount
-    try addState("\(name).h", layers: layers, hiddenSize: hidden)
-    if configuration.cell.hasCellState { try addState("\(name).c", layers: layers, hiddenSize: hidden) }
-    layerDirections += layers
+    let layers = configuration.layerCount, hasCell = configuration.cell.hasCellState
+    if configuration.hasUnequalDirections {
+      let hidden = (0..<2).map { configuration.hiddenSize(direction: $0) }
+      try addState("\(name).h", layers: layers, size: configuration.stateSize(direction: 0))
+      try addState("\(name).h_reverse", layers: layers, size: configuration.stateSize(direction: 1))
+      if hasCell {
+        try addState("\(name).c", layers: layers, size: hidden[0])
+        try addState("\(name).c_reverse", layers: layers, size: hidden[1])
+      }
+    } else {
+      let rows = layers * configuration.directionCount
+      try addState("\(name).h", layers: rows, size: configuration.stateSize(direction: 0))
+      if hasCell { try addState("\(name).c", layers: rows, size: configuration.hiddenSize) }
+    }
+    layerDirections += layers * configuration.directionCount
+  }
+
+  /// The parameters of one layer and direction, in PyTorch's order as far as PyTorch has them.
+  private mutating func addLayer(
+    _ configuration: RecurrentConfiguration, name: String, suffix: String, inputSize: Int, direction: Int
+  ) throws(RNNError) -> RecurrentParameters {
+    let hidden = configuration.hiddenSize(direction: direction), state = configuration.stateSize(direction: direction)
+    let cell = configuration.cell, gates = cell.gateCount
+    let rows = try checkedProduct(gates, hidden, of: "the gates of node '\(name)'")
+    var places = RecurrentParameters()
+    func add(_ tensor: String, _ shape: [Int], _ role: ParameterRole) throws(RNNError) -> Int {
+      try addParameter("\(name).\(tensor)\(suffix)", shape, role)
+      return parameters[parameters.count - 1].offset
+    }
+    func bias(_ tensor: String, isFirst: Bool) throws(RNNError) -> Int {
+      try add(tensor, [rows], .recurrentBias(hiddenSize: hidden, cell: cell, isFirst: isFirst))
+    }
+    places.weightIH = try add("weight_ih", [rows, inputSize], .recurrentInputWeight(hiddenSize: hidden, gates: gates))
+    places.weightHH = try add("weight_hh", [rows, state], .recurrentHiddenWeight(hiddenSize: hidden, gates: gates))
+    switch configuration.bias {
+    case .none: break
+    case .single: places.biasIH = try bias("bias", isFirst: true)
+    case .double:
+      places.biasIH = try bias("bias_ih", isFirst: true)
+      places.biasHH = try bias("bias_hh", isFirst: false)
+    }
+    if configuration.projectionSize != nil {
+      places.weightHR = try add("weight_hr", [state, hidden], .projectionWeight(hiddenSize: hidden))
+    }
+    if configuration.hasPeepholes {
+      places.peephole = try add(
+        "weight_peephole", [CellKind.peepholeCount, hidden], .peepholeWeight(hiddenSize: hidden))
+    }
+    if configuration.learnsInitialState {
+      places.initialHidden = try add("h_0", [state], .initialState)
+      if cell.hasCellState { places.initialCell = try add("c_0", [hidden], .initialState) }
+    }
+    return places
   }
 }
 

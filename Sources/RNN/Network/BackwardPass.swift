@@ -6,6 +6,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
   let nodeGradients: [UnsafeMutablePointer<Scalar>?]
   /// ∂L/∂result of an inner layer, and of the layer below it; they take turns.
   let layerGradients: (UnsafeMutablePointer<Scalar>, UnsafeMutablePointer<Scalar>)
+  /// ∂L/∂(output of one direction), where directions are merged, [T, N, S].
+  let directionGradient: UnsafeMutablePointer<Scalar>
   let scratch: BackwardScratch<Scalar>
   /// All states for N rows.
   let stateGradient: UnsafeMutablePointer<Scalar>
@@ -23,7 +25,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     let cells = try checkedProduct(stepCount, rowCount, of: "steps and rows")
     var plan = MemoryPlan()
     var offsets: [Int] = []
-    var layerCount = 0, gateCount = 0, termCount = 0, packingCount = 0
+    var layerCount = 0, directionCount = 0
+    var scratchPlan = BackwardScratchPlan()
     for instruction in weights.instructions {
       let rows = instruction.isSingleStep ? rowCount : cells
       offsets.append(
@@ -31,28 +34,25 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
           ? -1 : try plan.reserve(try checkedProduct(rows, instruction.size, of: "gradients of a node")))
       switch instruction.kind {
       case .linear:
-        packingCount = max(packingCount, try checkedProduct(rows, instruction.sourceSize + 64, of: "packed inputs"))
+        scratchPlan.packingCount = max(
+          scratchPlan.packingCount, try checkedProduct(rows, instruction.sourceSize + 64, of: "packed inputs"))
       case .recurrent:
         if instruction.layerCount > 1 {
           layerCount = max(layerCount, try checkedProduct(cells, instruction.size, of: "gradients of a layer"))
         }
+        if instruction.merge != .concat {
+          directionCount = max(directionCount, try checkedProduct(cells, instruction.size, of: "gradients of a direction"))
+        }
         for layer in 0..<instruction.layerCount * instruction.directionCount {
-          let layer = weights.layers[instruction.firstLayer + layer]
-          gateCount = max(gateCount, try checkedProduct(cells, layer.gateWidth, of: "gradients of the gates"))
-          if layer.cell.isGRU {
-            termCount = max(termCount, try checkedProduct(cells, layer.hiddenSize, of: "gradients of a layer"))
-          }
-          packingCount = max(
-            packingCount,
-            try checkedProduct(cells, max(layer.inputSize, layer.hiddenSize) + 64, of: "packed inputs"))
+          try scratchPlan.include(weights.layers[instruction.firstLayer + layer], cellCount: cells, rowCount: rowCount)
         }
       default: break
       }
     }
     nodeCount = plan.count
     let firstLayer = try plan.reserve(layerCount), secondLayer = try plan.reserve(layerCount)
-    let gates = try plan.reserve(gateCount), term = try plan.reserve(termCount)
-    let packing = try plan.reserve(packingCount)
+    let direction = try plan.reserve(directionCount)
+    try scratchPlan.reserve(in: &plan)
     let state = try plan.reserve(
       try checkedProduct(weights.architecture.stateCount, rowCount, of: "gradients of the state"))
     memory = try makeBuffer(
@@ -60,8 +60,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     let base = memory.baseAddress
     nodeGradients = offsets.map { $0 < 0 ? nil : base + $0 }
     layerGradients = (base + firstLayer, base + secondLayer)
-    scratch = BackwardScratch(
-      gateGradients: base + gates, recurrentTermGradient: base + term, packing: base + packing)
+    directionGradient = base + direction
+    scratch = scratchPlan.scratch(base)
     stateGradient = base + state
   }
 }
@@ -74,11 +74,13 @@ extension Weights {
   ///
   /// - Parameters:
   ///   - gradients: Zeros, in the layout of the parameters; nil where nobody wants them.
-  ///   - flow: [layers and directions, T], or nil.
+  ///   - learnsInitialState: The pass began with the learned initial state: it has a gradient, summed over the rows.
+  ///   - hiddenClip: Limits the norm of each row's ∂L/∂H_t; 0: no limit.
   func backward(
     _ batch: SequenceBatch, _ input: PassInput<Scalar>, workspace: Workspace<Scalar>, dropout: DropoutKey?,
     transposed: BackwardWeights<Scalar>, into memory: BackwardWorkspace<Scalar>,
-    gradients: UnsafeMutablePointer<Scalar>?, wantsInputGradient: Bool, flow: UnsafeMutablePointer<Double>?
+    gradients: UnsafeMutablePointer<Scalar>?, wantsInputGradient: Bool,
+    learnsInitialState: Bool, hiddenClip: Double, flow: GradientFlow?
   ) {
     let kernels = Scalar.kernels
     for instruction in instructions.reversed() {
@@ -140,7 +142,8 @@ extension Weights {
       case .recurrent:
         backpropagateLayers(
           kernels, instruction, batch, source: source, resultGradient: resultGradient, sourceGradient: sourceGradient,
-          workspace, dropout, transposed, memory, gradients, flow)
+          workspace, dropout, transposed, memory, gradients, learnsInitialState: learnsInitialState, hiddenClip: hiddenClip,
+          flow)
       }
     }
   }
@@ -174,7 +177,7 @@ extension Weights {
     source: UnsafePointer<Scalar>, resultGradient: UnsafeMutablePointer<Scalar>,
     sourceGradient: UnsafeMutablePointer<Scalar>?, _ workspace: Workspace<Scalar>, _ dropout: DropoutKey?,
     _ transposed: BackwardWeights<Scalar>, _ memory: BackwardWorkspace<Scalar>,
-    _ gradients: UnsafeMutablePointer<Scalar>?, _ flow: UnsafeMutablePointer<Double>?
+    _ gradients: UnsafeMutablePointer<Scalar>?, learnsInitialState: Bool, hiddenClip: Double, _ flow: GradientFlow?
   ) {
     let n = batch.rowCount
     var outputGradient = resultGradient
@@ -184,21 +187,35 @@ extension Weights {
       var layerInput = source
       var layerInputGradient = sourceGradient
       if layer > 0 {
-        layerInput = workspace.layerResults[first &- 1].map { UnsafePointer($0) } ?? source
+        layerInput = (workspace.droppedInputs[first] ?? workspace.layerResults[first &- 1]).map { UnsafePointer($0) } ?? source
         lower.update(repeating: 0, count: batch.cellCount &* instruction.size)
         layerInputGradient = lower
       }
       for direction in 0..<instruction.directionCount {
         let weights = layers[first &+ direction]
-        let h = weights.hiddenSize
-        let place = (layer &* instruction.directionCount &+ direction) &* n &* h
+        let layout = instruction.direction(direction)
+        let trace = workspace.traces[first &+ direction], back = transposed.layers[first &+ direction]
+        let layerFlow = flow?.layer(first &+ direction, stepCount: batch.stepCount)
+        let hiddenGradient = memory.stateGradient + layout.hiddenPlace(layer: layer, rows: n)
+        let cellGradient = memory.stateGradient + layout.cellPlace(layer: layer, rows: n)
+        var own = UnsafePointer(outputGradient + layout.column)
+        if instruction.merge != .concat, let other = workspace.directionResults[first &+ 1 &- direction] {
+          instruction.merge.combineBack(
+            outputGradient, other: other, count: batch.cellCount &* instruction.size, into: memory.directionGradient)
+          own = UnsafePointer(memory.directionGradient)
+        }
         weights.backward(
-          kernels, batch, transposed.layers[first &+ direction], trace: workspace.traces[first &+ direction],
-          input: layerInput, outputGradient: outputGradient + direction &* h, outputGradientStride: instruction.size,
-          hiddenGradient: memory.stateGradient + (instruction.hiddenOffset &* n &+ place),
-          cellGradient: memory.stateGradient + (instruction.cellOffset &* n &+ place),
-          inputGradient: layerInputGradient, gradients: gradients, scratch: memory.scratch,
-          flow: flow.map { $0 + (first &+ direction) &* batch.stepCount })
+          kernels, batch, back, trace: trace, input: layerInput, outputGradient: own, outputGradientStride: instruction.size,
+          hiddenGradient: hiddenGradient, cellGradient: cellGradient,
+          inputGradient: layerInputGradient, gradients: gradients, scratch: memory.scratch, hiddenClip: hiddenClip,
+          flow: layerFlow?.needsNorms == true ? layerFlow : nil)
+        if let layerFlow {
+          weights.measureGates(batch, trace, layerFlow)
+          weights.measureJacobian(kernels, batch, back, trace, layerFlow)
+        }
+        if learnsInitialState, let gradients {
+          weights.addInitialStateGradient(kernels, rows: n, hiddenGradient, cellGradient, to: gradients)
+        }
       }
       guard layer > 0 else { break }
       if let dropout, instruction.dropout > 0 {
@@ -206,8 +223,26 @@ extension Weights {
           dropout, probability: instruction.dropout, node: instruction.node, layer: layer &- 1)
         mask.apply(to: lower, rows: batch.cellCount, rowsPerStep: n, width: instruction.size)
       }
+      if instruction.isResidual {
+        // Y_l = H_l + Y_(l-1): past the layer, and past its dropout.
+        add(kernels, outputGradient, to: lower, count: batch.cellCount &* instruction.size)
+      }
       outputGradient = lower
       swap(&lower, &other)
+    }
+  }
+}
+
+extension RecurrentWeights {
+  /// The learned initial state is the same row for all of the batch: its gradient is the sum over the rows.
+  fileprivate func addInitialStateGradient(
+    _ kernels: borrowing KernelTable<Scalar>, rows: Int, _ hidden: UnsafePointer<Scalar>, _ cell: UnsafePointer<Scalar>,
+    to gradients: UnsafeMutablePointer<Scalar>
+  ) {
+    for (place, values, size) in [(places.initialHidden, hidden, stateSize), (places.initialCell, cell, hiddenSize)]
+    where place >= 0 {
+      kernels.columnSums(
+        ColumnSumArguments(rows: rows, columns: size, values: values, valuesStride: size, sums: gradients + place))
     }
   }
 }

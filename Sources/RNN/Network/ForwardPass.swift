@@ -12,6 +12,13 @@ public struct DropoutKey: Equatable, Sendable {
     self.step = step
     self.firstTime = firstTime
   }
+
+  /// A node has at most 1000 layers, a network at most 1000 nodes.
+  func key(_ purpose: PhiloxKey.Purpose, node: Int, layer: Int, direction: Int) -> PhiloxKey {
+    PhiloxKey(
+      seed: seed, purpose: purpose, layer: UInt32(truncatingIfNeeded: node &* 1024 &+ layer),
+      direction: UInt32(truncatingIfNeeded: direction), step: step)
+  }
 }
 
 extension Weights {
@@ -136,52 +143,82 @@ extension Weights {
     _ workspace: Workspace<Scalar>, _ dropout: DropoutKey?
   ) {
     let n = batch.rowCount
-    var layerInput = source
+    var layerInput = source, residual = source
     for layer in 0..<instruction.layerCount {
       let first = instruction.firstLayer &+ layer &* instruction.directionCount
       let layerResult = workspace.layerResults[first] ?? result
       for direction in 0..<instruction.directionCount {
         let weights = layers[first &+ direction]
-        let h = weights.hiddenSize
-        let place = (layer &* instruction.directionCount &+ direction) &* n &* h
+        let layout = instruction.direction(direction)
+        let own = workspace.directionResults[first &+ direction]
         weights.forward(
           kernels, batch, input: layerInput,
-          hidden: state + (instruction.hiddenOffset &* n &+ place), cell: state + (instruction.cellOffset &* n &+ place),
-          output: layerResult + direction &* h, outputStride: instruction.size,
+          hidden: state + layout.hiddenPlace(layer: layer, rows: n), cell: state + layout.cellPlace(layer: layer, rows: n),
+          output: own ?? layerResult + layout.column, outputStride: own == nil ? instruction.size : weights.stateSize,
           scratch: workspace.scratch, trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil,
+          dropout: weights.recurrentDropout > 0
+            ? dropout?.key(.recurrentDropout, node: instruction.node, layer: layer, direction: direction) : nil,
           usesThreads: workspace.usesThreads)
       }
-      if let dropout, instruction.dropout > 0, layer < instruction.layerCount &- 1 {
-        let mask = DropoutMask<Scalar>(dropout, probability: instruction.dropout, node: instruction.node, layer: layer)
-        mask.apply(to: layerResult, rows: batch.cellCount, rowsPerStep: n, width: instruction.size)
+      let count = batch.cellCount &* instruction.size
+      if let forward = workspace.directionResults[first], let backward = workspace.directionResults[first &+ 1] {
+        instruction.merge.combine(forward, backward, count: count, into: layerResult)
       }
+      if instruction.isResidual, layer > 0 {
+        kernels.add(
+          AddArguments(
+            rows: 1, columns: count, values: layerResult, valuesStride: 0, addend: residual, addendStride: 0))
+      }
+      guard layer < instruction.layerCount &- 1 else { return }
+      // Y_l as it was before dropout: what the next layer's output is added to.
+      residual = UnsafePointer(layerResult)
       layerInput = UnsafePointer(layerResult)
+      if let dropout, instruction.dropout > 0 {
+        let next = workspace.droppedInputs[first &+ instruction.directionCount] ?? layerResult
+        if next != layerResult { next.update(from: layerResult, count: count) }
+        let mask = DropoutMask<Scalar>(dropout, probability: instruction.dropout, node: instruction.node, layer: layer)
+        mask.apply(to: next, rows: batch.cellCount, rowsPerStep: n, width: instruction.size)
+        layerInput = UnsafePointer(next)
+      }
     }
   }
 }
 
-extension SequenceBatch {
-  /// The last active step of a row in this chunk, -1 if there is none.
-  func lastStep(ofRow n: Int) -> Int {
-    guard let lengths else { return stepCount &- 1 }
-    return min(Int(lengths[n]) &- firstStep, stepCount) &- 1
+extension Merge {
+  /// result = forward and backward combined, element by element.
+  func combine<Scalar: KernelScalar>(
+    _ forward: UnsafePointer<Scalar>, _ backward: UnsafePointer<Scalar>, count: Int,
+    into result: UnsafeMutablePointer<Scalar>
+  ) {
+    switch self {
+    case .concat: break
+    case .sum: for i in 0..<count { result[i] = forward[i] + backward[i] }
+    case .mean: for i in 0..<count { result[i] = (forward[i] + backward[i]) * 0.5 }
+    case .product: for i in 0..<count { result[i] = forward[i] * backward[i] }
+    }
+  }
+
+  /// ∂L/∂(one direction) from ∂L/∂result and the other direction's values.
+  func combineBack<Scalar: KernelScalar>(
+    _ gradient: UnsafePointer<Scalar>, other: UnsafePointer<Scalar>, count: Int, into result: UnsafeMutablePointer<Scalar>
+  ) {
+    switch self {
+    case .concat, .sum: result.update(from: gradient, count: count)
+    case .mean: for i in 0..<count { result[i] = gradient[i] * 0.5 }
+    case .product: for i in 0..<count { result[i] = gradient[i] * other[i] }
+    }
   }
 }
 
 /// Inverted dropout: an element is 0 with the given probability, and divided by 1 - probability otherwise. Its own backward.
 struct DropoutMask<Scalar: KernelScalar> {
   private let key: PhiloxKey
-  private let threshold: UInt64
-  private let scale: Scalar
+  private let drop: InvertedDropout<Scalar>
   private let firstTime: UInt64
 
   init(_ dropout: DropoutKey, probability: Double, node: Int, layer: Int) {
-    // A node has at most 1000 layers, a network at most 1000 nodes.
-    key = PhiloxKey(
-      seed: dropout.seed, purpose: .dropout, layer: UInt32(truncatingIfNeeded: node &* 1024 &+ layer), direction: 0,
-      step: dropout.step)
-    threshold = UInt64(probability * 4_294_967_296)
-    scale = Scalar(1 / (1 - probability))
+    key = dropout.key(.dropout, node: node, layer: layer, direction: 0)
+    drop = InvertedDropout(probability: probability)
     firstTime = dropout.firstTime
   }
 
@@ -193,7 +230,9 @@ struct DropoutMask<Scalar: KernelScalar> {
       let line = values + row &* width
       for unit in 0..<width {
         let draw = key.draw(time: time, row: rowInBatch, unit: UInt32(truncatingIfNeeded: unit))
-        line[unit] = UInt64(draw) < threshold ? 0 : line[unit] * scale
+        // Selected, not multiplied: of an infinite element nothing is left.
+        let factor = drop.factor(draw)
+        line[unit] = factor == 0 ? 0 : line[unit] * factor
       }
     }
   }

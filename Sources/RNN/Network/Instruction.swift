@@ -22,9 +22,9 @@ struct Instruction<Scalar: KernelScalar> {
   var firstLayer = 0
   var layerCount = 0
   var directionCount = 0
-  /// Elements before its h and its c in the states of one row.
-  var hiddenOffset = 0
-  var cellOffset = 0
+  var directions = (DirectionLayout(), DirectionLayout())
+  var merge = Merge.concat
+  var isResidual = false
   var dropout = 0.0
   /// Linear.
   var weight: PackedMatrix<Scalar>?
@@ -69,9 +69,10 @@ struct Instruction<Scalar: KernelScalar> {
       layerCount = configuration.layerCount
       directionCount = configuration.directionCount
       dropout = configuration.dropout
-      let state = architecture.firstState[index]
-      hiddenOffset = architecture.states[state].offset
-      cellOffset = configuration.cell.hasCellState ? architecture.states[state + 1].offset : 0
+      merge = configuration.merge
+      isResidual = configuration.isResidual && configuration.layerCount > 1
+      directions.0 = DirectionLayout(architecture, node: index, configuration, direction: 0)
+      if directionCount == 2 { directions.1 = DirectionLayout(architecture, node: index, configuration, direction: 1) }
     case .linear(_, let hasBias):
       kind = .linear
       weight = weights?.weight
@@ -87,6 +88,44 @@ struct Instruction<Scalar: KernelScalar> {
   }
 }
 
+/// Where one direction of a recurrent node has its states, and its columns in the layer's output.
+struct DirectionLayout {
+  /// Elements before the h and the c of layer 0 in the states of one row, and from one layer to the next.
+  var hiddenOffset = 0, hiddenStride = 0
+  var cellOffset = 0, cellStride = 0
+  /// First column in [T, N, sum of the directions' sizes], for ``Merge/concat``.
+  var column = 0
+
+  init() {}
+
+  init(_ architecture: Architecture, node: Int, _ configuration: RecurrentConfiguration, direction: Int) {
+    let first = architecture.firstState[node]
+    let hidden = configuration.hiddenSize(direction: direction), state = configuration.stateSize(direction: direction)
+    let hasCell = configuration.cell.hasCellState
+    column = direction == 1 ? configuration.stateSize(direction: 0) : 0
+    if configuration.hasUnequalDirections {
+      hiddenOffset = architecture.states[first + direction].offset
+      hiddenStride = state
+      cellOffset = hasCell ? architecture.states[first + 2 + direction].offset : 0
+      cellStride = hidden
+    } else {
+      hiddenOffset = architecture.states[first].offset + direction * state
+      hiddenStride = configuration.directionCount * state
+      cellOffset = hasCell ? architecture.states[first + 1].offset + direction * hidden : 0
+      cellStride = configuration.directionCount * hidden
+    }
+  }
+
+  /// Elements before this layer's h among the states of n rows.
+  func hiddenPlace(layer: Int, rows n: Int) -> Int { (hiddenOffset &+ layer &* hiddenStride) &* n }
+  func cellPlace(layer: Int, rows n: Int) -> Int { (cellOffset &+ layer &* cellStride) &* n }
+}
+
+extension Instruction {
+  @inline(__always)
+  func direction(_ index: Int) -> DirectionLayout { index == 0 ? directions.0 : directions.1 }
+}
+
 /// Where the passes put what they compute: made once, before anything is computed, so that a pass cannot fail.
 final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
   /// Steps and rows there is room for.
@@ -96,8 +135,12 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
   let usesThreads: Bool
   /// For each node its result, [T, N, F] or [N, F]; nil for the caller's own memory (an input or the output).
   let results: [UnsafeMutablePointer<Scalar>?]
-  /// For each layer and direction the result of its layer, [T, N, D·H]; the last layer of a node writes the node's.
+  /// For each layer and direction the result of its layer, [T, N, W]; the last layer of a node writes the node's.
   let layerResults: [UnsafeMutablePointer<Scalar>?]
+  /// For each layer and direction what its layer reads where that is not the result of the layer below: after dropout, [T, N, W].
+  let droppedInputs: [UnsafeMutablePointer<Scalar>?]
+  /// For each layer and direction its own output before merging, [T, N, S]; nil where it goes into its columns of the result.
+  let directionResults: [UnsafeMutablePointer<Scalar>?]
   let traces: [RecurrentTrace<Scalar>]
   let scratch: RecurrentScratch<Scalar>
   private let memory: AlignedBuffer<Scalar>
@@ -112,9 +155,9 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
     self.keepsTrace = keepsTrace
     let cells = try checkedProduct(stepCount, rowCount, of: "steps and rows")
     var plan = MemoryPlan()
-    var resultOffsets: [Int] = [], layerOffsets: [Int] = []
-    var traceOffsets: [(gates: Int, hidden: Int, cell: Int, term: Int)] = []
-    var gateCount = 0, termCount = 0
+    var resultOffsets: [Int] = [], layerOffsets: [Int] = [], droppedOffsets: [Int] = [], directionOffsets: [Int] = []
+    var traceOffsets: [RecurrentTraceOffsets] = []
+    var scratchPlan = RecurrentScratchPlan()
     for instruction in weights.instructions {
       let rows = instruction.isSingleStep ? rowCount : cells
       let isOutput = instruction.node == weights.instructions.count - 1
@@ -126,38 +169,48 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
         resultOffsets.append(try plan.reserve(try checkedProduct(rows, instruction.size, of: "results of a node")))
       }
       guard instruction.kind == .recurrent else { continue }
+      let width = try checkedProduct(cells, instruction.size, of: "results of a layer")
       for layer in 0..<instruction.layerCount {
         let isLast = layer == instruction.layerCount - 1
-        let offset = isLast ? -1 : try plan.reserve(try checkedProduct(cells, instruction.size, of: "results of a layer"))
+        let offset = isLast ? -1 : try plan.reserve(width)
+        // A residual sum needs the input as it was before dropout.
+        let dropsApart = keepsTrace && layer > 0 && instruction.isResidual && instruction.dropout > 0
+        let dropped = dropsApart ? try plan.reserve(width) : -1
         for direction in 0..<instruction.directionCount {
           let layer = weights.layers[instruction.firstLayer + layer * instruction.directionCount + direction]
           layerOffsets.append(offset)
-          let gates = try checkedProduct(cells, layer.gateWidth, of: "gates of a layer")
-          let state = try checkedProduct(rowCount, layer.hiddenSize, of: "the state of a layer")
-          if keepsTrace {
-            let sequence = try checkedProduct(stepCount + 1, state, of: "the states of a layer")
-            traceOffsets.append(
-              (
-                try plan.reserve(gates), try plan.reserve(sequence),
-                layer.cell.hasCellState ? try plan.reserve(sequence) : 0, layer.cell.isGRU ? try plan.reserve(sequence) : 0
-              ))
+          droppedOffsets.append(dropped)
+          if instruction.merge == .concat {
+            directionOffsets.append(-1)
+          } else if keepsTrace {
+            directionOffsets.append(try plan.reserve(try checkedProduct(cells, layer.stateSize, of: "results of a direction")))
           } else {
-            gateCount = max(gateCount, gates)
-            termCount = max(termCount, layer.cell.isGRU ? state : 0)
+            directionOffsets.append(direction)
+            scratchPlan.directionCount = max(
+              scratchPlan.directionCount, try checkedProduct(cells, layer.stateSize, of: "results of a direction"))
+          }
+          if keepsTrace {
+            traceOffsets.append(try RecurrentTraceOffsets(layer, &plan, stepCount: stepCount, rowCount: rowCount))
+          } else {
+            try scratchPlan.include(layer, cellCount: cells, rowCount: rowCount)
           }
         }
       }
     }
-    let gatesOffset = try plan.reserve(gateCount), termOffset = try plan.reserve(termCount)
+    let scratchOffset = try scratchPlan.reserve(in: &plan)
+    let shared = try (plan.reserve(scratchPlan.directionCount), plan.reserve(scratchPlan.directionCount))
     let memory = try makeBuffer(Scalar.self, count: plan.count, for: "running \(stepCount) steps of \(rowCount) rows")
     let base = memory.baseAddress
     self.memory = memory
-    results = resultOffsets.map { $0 < 0 ? nil : base + $0 }
-    layerResults = layerOffsets.map { $0 < 0 ? nil : base + $0 }
-    traces = traceOffsets.map {
-      RecurrentTrace(gates: base + $0.gates, hidden: base + $0.hidden, cell: base + $0.cell, recurrentTerm: base + $0.term)
-    }
-    scratch = RecurrentScratch(gates: base + gatesOffset, recurrentTerm: base + termOffset)
+    func pointers(_ offsets: [Int]) -> [UnsafeMutablePointer<Scalar>?] { offsets.map { $0 < 0 ? nil : base + $0 } }
+    results = pointers(resultOffsets)
+    layerResults = pointers(layerOffsets)
+    droppedInputs = pointers(droppedOffsets)
+    directionResults =
+      keepsTrace
+      ? pointers(directionOffsets) : directionOffsets.map { $0 < 0 ? nil : base + ($0 == 0 ? shared.0 : shared.1) }
+    traces = traceOffsets.map { $0.trace(base) }
+    scratch = scratchPlan.scratch(base + scratchOffset)
   }
 }
 

@@ -13,14 +13,21 @@ public struct SequenceInput<Scalar: KernelScalar> {
   public var tokens: UnsafeBufferPointer<Int64>
   /// [N]: row n ends after lengths[n] steps; nil: all have T.
   public var lengths: UnsafeBufferPointer<Int64>?
-  /// Features, tokens and the output are [N, T, …].
+  /// [T, N], or nil: a step of a row where it is 0 is left out.
+  public var mask: UnsafeBufferPointer<UInt8>?
+  /// What the output holds at steps that a row does not have.
+  public var padding = Padding.value(0)
+  /// The final state of a row without any step is 0; otherwise its initial state.
+  public var zeroesEmptyRows = false
+  /// Features, tokens, mask and the output are [N, T, …].
   public var isBatchFirst: Bool
 
   public init(
     sequenceLength: Int, batchSize: Int = 1, features: UnsafeBufferPointer<Scalar> = .init(start: nil, count: 0),
     tokens: UnsafeBufferPointer<Int64> = .init(start: nil, count: 0), lengths: UnsafeBufferPointer<Int64>? = nil,
-    isBatchFirst: Bool = false
+    mask: UnsafeBufferPointer<UInt8>? = nil, isBatchFirst: Bool = false
   ) {
+    self.mask = mask
     self.sequenceLength = sequenceLength
     self.batchSize = batchSize
     self.features = features
@@ -167,9 +174,36 @@ public final class Network: Sendable {
 
   // MARK: - Running
 
-  /// A state of zeros.
+  /// A state of zeros, or of the learned initial state.
   public func makeState(batchSize: Int = 1) throws(RNNError) -> NetworkState {
-    try NetworkState(architecture, batchSize: batchSize)
+    var state = try NetworkState(architecture, batchSize: batchSize)
+    if architecture.learnsInitialState {
+      switch numbers {
+      case .float32(let versions): try state.begin(with: versions.current.withLock { $0 })
+      case .float64(let versions): try state.begin(with: versions.current.withLock { $0 })
+      }
+    }
+    return state
+  }
+
+  /// The memory of the state that a pass begins with: of the caller's state, or of `temporary`. A state that is still the
+  /// initial one is filled from these weights.
+  private func beginState<Scalar: KernelScalar>(
+    _ state: inout NetworkState?, temporary: inout NetworkState?, rows: Int, _ weights: Weights<Scalar>
+  ) throws(RNNError) -> (values: UnsafeMutablePointer<Scalar>, isLearned: Bool) {
+    let isInitial = state?.isInitial ?? true
+    // `??` would forget the type of the error.
+    let values: UnsafeMutablePointer<Scalar>
+    if let given = try state?.mutableValues(Scalar.self) {
+      values = given
+    } else {
+      var made = try NetworkState(architecture, batchSize: rows)
+      values = try made.mutableValues(Scalar.self)
+      temporary = made
+    }
+    let isLearned = isInitial && architecture.learnsInitialState
+    if isLearned { weights.writeInitialState(values, rows: rows) }
+    return (values, isLearned)
   }
 
   /// Runs the network over a batch of sequences.
@@ -190,16 +224,15 @@ public final class Network: Sendable {
       architecture.isStreamable
       ? max(1, min(input.sequenceLength, rowsPerChunk / input.batchSize)) : input.sequenceLength
     let workspace = try Workspace(weights, stepCount: steps, rowCount: input.batchSize, keepsTrace: false)
-    var temporary = try makeState(batchSize: state == nil ? input.batchSize : 1)
-    // `??` would forget the type of the error.
-    let values = if let given = try state?.mutableValues(Scalar.self) { given } else { try temporary.mutableValues(Scalar.self) }
+    var temporary: NetworkState?
+    let values = try beginState(&state, temporary: &temporary, rows: input.batchSize, weights).values
     withNumericMode {
       var first = 0
       repeat {
         let count = min(steps, input.sequenceLength - first)
         let rows = first * input.batchSize
         let batch = SequenceBatch(
-          stepCount: count, rowCount: input.batchSize, lengths: checked.lengths, firstStep: first)
+          stepCount: count, rowCount: input.batchSize, lengths: checked.lengths, mask: checked.mask, firstStep: first)
         let chunk = PassInput(
           features: checked.features.map { $0 + rows * architecture.inputSize },
           tokens: checked.tokens.map { $0 + rows * architecture.tokenCount })
@@ -208,8 +241,9 @@ public final class Network: Sendable {
           batch, chunk, state: values, output: checked.output + place, workspace: workspace, dropout: nil)
         first += count
       } while first < input.sequenceLength
-      checked.finish()
+      checked.finish(architecture, state: values)
     }
+    withExtendedLifetime(temporary) {}
   }
 
   /// As `run`, with dropout, and keeps what `backward` needs.
@@ -221,151 +255,18 @@ public final class Network: Sendable {
   ) throws(RNNError) -> Tape {
     let weights = try weights(Scalar.self)
     let checked = try CheckedSequence(architecture, input, output: output, state: state)
-    let trace = try TapeContents(weights, checked, dropout)
-    var temporary = try makeState(batchSize: state == nil ? input.batchSize : 1)
-    // `??` would forget the type of the error.
-    let values = if let given = try state?.mutableValues(Scalar.self) { given } else { try temporary.mutableValues(Scalar.self) }
+    let isLearned = (state?.isInitial ?? true) && architecture.learnsInitialState
+    let trace = try TapeContents(weights, checked, dropout, beganWithLearnedState: isLearned)
+    var temporary: NetworkState?
+    let values = try beginState(&state, temporary: &temporary, rows: input.batchSize, weights).values
     withNumericMode {
       weights.forward(
         trace.batch, PassInput(features: checked.features, tokens: checked.tokens), state: values,
         output: checked.output, workspace: trace.workspace, dropout: dropout)
-      checked.finish()
+      checked.finish(architecture, state: values)
     }
+    withExtendedLifetime(temporary) {}
     return Tape(trace, isBatchFirst: input.isBatchFirst, network: self)
-  }
-}
-
-/// A caller's sequence after every check, time-major; the caller's own memory where that is possible.
-struct CheckedSequence<Scalar: KernelScalar> {
-  let stepCount, rowCount: Int
-  let features: UnsafePointer<Scalar>?
-  let tokens: UnsafePointer<Int64>?
-  let lengths: UnsafePointer<Int64>?
-  /// Where the passes write.
-  let output: UnsafeMutablePointer<Scalar>
-  private let callersOutput: UnsafeMutablePointer<Scalar>
-  private let outputSize: Int
-  private let copies: (AlignedBuffer<Scalar>?, AlignedBuffer<Int64>?, AlignedBuffer<Scalar>?)
-
-  init(
-    _ architecture: Architecture, _ input: SequenceInput<Scalar>, output: UnsafeMutableBufferPointer<Scalar>,
-    state: NetworkState?
-  ) throws(RNNError) {
-    let (t, n) = (input.sequenceLength, input.batchSize)
-    guard t >= 0 else { throw RNNError(.invalidArgument, "T is \(UInt(bitPattern: t)), which is too large") }
-    guard n >= 1 else {
-      throw RNNError(.invalidArgument, "N is \(n == 0 ? "0, expected at least 1" : "\(UInt(bitPattern: n)), which is too large")")
-    }
-    stepCount = t
-    rowCount = n
-    let cells = try checkedProduct(t, n, of: "T and N")
-    let featureCount = try checkedProduct(cells, architecture.inputSize, of: "input")
-    let features = try present(input.features, count: featureCount, named: "input", shape: "T*N*\(architecture.inputSize)")
-    let tokenCount = try checkedProduct(cells, architecture.tokenCount, of: "tokens")
-    let tokens = try present(input.tokens, count: tokenCount, named: "tokens", shape: "T*N*\(architecture.tokenCount)")
-    let rows = architecture.hasSingleStepOutput ? n : cells
-    let outputCount = try checkedProduct(rows, architecture.outputSize, of: "output")
-    guard output.count >= outputCount else {
-      throw RNNError(
-        .bufferTooSmall,
-        "output_count is \(output.count), expected at least \(outputCount) = \(rows == n && architecture.hasSingleStepOutput ? "N" : "T*N")*\(architecture.outputSize)")
-    }
-    if let lengths = input.lengths {
-      guard lengths.count >= n else {
-        throw RNNError(.bufferTooSmall, "lengths_count is \(lengths.count), expected at least N = \(n)")
-      }
-      for row in 0..<n where lengths[row] < 0 || lengths[row] > Int64(t) {
-        throw RNNError(.invalidArgument, "lengths[\(row)] is \(lengths[row]), expected 0 to T = \(t)")
-      }
-    }
-    lengths = input.lengths?.baseAddress
-    if let state { try state.check(architecture, batchSize: n) }
-    try Self.checkTokens(architecture, tokens, input)
-    // Something to point at, for an empty output.
-    guard let outputBase = output.baseAddress ?? UnsafeMutablePointer(bitPattern: 64) else {
-      throw RNNError(.invalidArgument, "output is NULL")
-    }
-    callersOutput = outputBase
-    outputSize = architecture.outputSize
-
-    guard input.isBatchFirst, t > 0 else {
-      self.features = features
-      self.tokens = tokens
-      self.output = outputBase
-      copies = (nil, nil, nil)
-      return
-    }
-    var featureCopy: AlignedBuffer<Scalar>?, tokenCopy: AlignedBuffer<Int64>?, outputCopy: AlignedBuffer<Scalar>?
-    if let features {
-      let copy = try makeBuffer(Scalar.self, count: featureCount, for: "input in time-major order")
-      transposeLeading(features, copy.baseAddress, first: n, second: t, width: architecture.inputSize)
-      featureCopy = copy
-    }
-    if let tokens {
-      let copy = try makeBuffer(Int64.self, count: tokenCount, for: "tokens in time-major order")
-      transposeLeading(tokens, copy.baseAddress, first: n, second: t, width: architecture.tokenCount)
-      tokenCopy = copy
-    }
-    if !architecture.hasSingleStepOutput {
-      outputCopy = try makeBuffer(Scalar.self, count: outputCount, for: "output in time-major order")
-    }
-    self.features = featureCopy.map { UnsafePointer($0.baseAddress) }
-    self.tokens = tokenCopy.map { UnsafePointer($0.baseAddress) }
-    self.output = outputCopy?.baseAddress ?? outputBase
-    copies = (featureCopy, tokenCopy, outputCopy)
-  }
-
-  /// Brings the output into the caller's layout.
-  func finish() {
-    guard copies.2 != nil else { return }
-    transposeLeading(UnsafePointer(output), callersOutput, first: stepCount, second: rowCount, width: outputSize)
-  }
-
-  private static func checkTokens(
-    _ architecture: Architecture, _ tokens: UnsafePointer<Int64>?, _ input: SequenceInput<Scalar>
-  ) throws(RNNError) {
-    guard let tokens else { return }
-    let (t, n, columns) = (input.sequenceLength, input.batchSize, architecture.tokenCount)
-    for column in 0..<columns {
-      let limit = architecture.vocabularySizes[column]
-      for row in 0..<n {
-        // Tokens past the end of a row are not read.
-        let length = input.lengths.map { Int($0[row]) } ?? t
-        for step in 0..<length {
-          let place = (input.isBatchFirst ? row * t + step : step * n + row) * columns + column
-          guard tokens[place] >= 0, tokens[place] < Int64(limit) else {
-            throw RNNError(
-              .invalidArgument,
-              "token \(tokens[place]) at step \(step) of row \(row): expected 0 to \(limit - 1)")
-          }
-        }
-      }
-    }
-  }
-}
-
-/// An array that must have `count` elements; nil if none are needed.
-func present<Element>(
-  _ array: UnsafeBufferPointer<Element>, count: Int, named name: String, shape: @autoclosure () -> String
-) throws(RNNError) -> UnsafePointer<Element>? {
-  guard count > 0 else { return nil }
-  guard let base = array.baseAddress else {
-    throw RNNError(.invalidArgument, "\(name) is NULL, expected \(count) = \(shape()) elements")
-  }
-  guard array.count >= count else {
-    throw RNNError(.bufferTooSmall, "\(name)_count is \(array.count), expected at least \(count) = \(shape())")
-  }
-  return base
-}
-
-/// [first, second, width] to [second, first, width].
-func transposeLeading<Element: BitwiseCopyable>(
-  _ source: UnsafePointer<Element>, _ target: UnsafeMutablePointer<Element>, first: Int, second: Int, width: Int
-) {
-  for i in 0..<first {
-    for j in 0..<second {
-      (target + (j &* first &+ i) &* width).update(from: source + (i &* second &+ j) &* width, count: width)
-    }
   }
 }
 

@@ -13,6 +13,10 @@ public struct NetworkState: Sendable {
   /// Elements of all arrays.
   public let count: Int
   private var storage: Storage
+  /// The state that sequences begin with, untouched since: a network that learns it takes its present one.
+  private(set) var isInitial = true
+  /// As the state was made, where that is not zero.
+  private var initial: Storage?
 
   /// The numbers, of either type; doubles are the larger.
   private final class Storage: @unchecked Sendable {
@@ -43,13 +47,24 @@ public struct NetworkState: Sendable {
     UnsafePointer(UnsafeMutableRawPointer(storage.buffer.baseAddress).assumingMemoryBound(to: Scalar.self))
   }
 
-  /// The numbers, after a copy if another state shares them.
+  /// Makes it the learned initial state of these weights.
+  mutating func begin<Scalar: KernelScalar>(with weights: Weights<Scalar>) throws(RNNError) {
+    weights.writeInitialState(try mutableValues(Scalar.self), rows: batchSize)
+    // Apart, so that writing the state need not copy it first.
+    let copy = try makeBuffer(Double.self, count: count, for: "the initial state")
+    copy.baseAddress.update(from: storage.buffer.baseAddress, count: count)
+    initial = Storage(copy)
+    isInitial = true
+  }
+
+  /// The numbers, to be changed; after a copy if another state shares them.
   mutating func mutableValues<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> UnsafeMutablePointer<Scalar> {
     if !isKnownUniquelyReferenced(&storage) {
       let copy = try makeBuffer(Double.self, count: count, for: "a copy of the state")
       copy.baseAddress.update(from: storage.buffer.baseAddress, count: count)
       storage = Storage(copy)
     }
+    isInitial = false
     return UnsafeMutableRawPointer(storage.buffer.baseAddress).assumingMemoryBound(to: Scalar.self)
   }
 
@@ -57,11 +72,19 @@ public struct NetworkState: Sendable {
   public func cloned() throws(RNNError) -> NetworkState {
     var copy = self
     _ = try copy.mutableValues(Double.self)
+    copy.isInitial = isInitial
     return copy
   }
 
+  /// As it was made: zeros, or the learned initial state.
   public mutating func reset() throws(RNNError) {
-    try mutableValues(Double.self).update(repeating: 0, count: count)
+    let values = try mutableValues(Double.self)
+    if let initial {
+      values.update(from: initial.buffer.baseAddress, count: count)
+    } else {
+      values.update(repeating: 0, count: count)
+    }
+    isInitial = true
   }
 
   /// Copies out the array `name`, or all of them for nil.

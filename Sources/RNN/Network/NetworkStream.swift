@@ -18,7 +18,7 @@ public final class NetworkStream {
   public init(_ network: Network, batchSize: Int = 1) throws(RNNError) {
     let architecture = network.architecture
     guard architecture.isStreamable else {
-      throw RNNError(.unsupported, "the network has a bidirectional layer, which needs the whole sequence: use run")
+      throw RNNError(.unsupported, "the network has a layer that reads backwards, which needs the whole sequence: use run")
     }
     self.network = network
     self.batchSize = batchSize
@@ -98,7 +98,7 @@ public final class NetworkStream {
     core.process(checked)
   }
 
-  /// Sets the state to zero and takes up the network's present weights.
+  /// Takes up the network's present weights, and sets the state to zero or the learned initial state.
   public func reset() throws(RNNError) {
     switch core {
     case .float32(let core): try core.reset(network)
@@ -147,6 +147,7 @@ private final class StreamCore<Scalar: KernelScalar> {
     input = try buffer(architecture.inputSize, Scalar.self)
     output = try buffer(architecture.outputSize, Scalar.self)
     tokens = try buffer(architecture.tokenCount, Int64.self)
+    weights.writeInitialState(state.baseAddress, rows: batchSize)
   }
 
   func step() throws(RNNError) {
@@ -192,6 +193,6 @@ private final class StreamCore<Scalar: KernelScalar> {
 
   func reset(_ network: Network) throws(RNNError) {
     weights = try network.weights(Scalar.self)
-    state.baseAddress.update(repeating: 0, count: state.count)
+    weights.writeInitialState(state.baseAddress, rows: batch.rowCount)
   }
 }

@@ -11,7 +11,7 @@ public final class Tape: @unchecked Sendable {
   /// Input and output of the forward pass were [N, T, …].
   let isBatchFirst: Bool
   /// A backward pass must name the network that the tape comes from. Held, so that no other takes its address.
-  private let network: Network
+  let network: Network
 
   init<Scalar: KernelScalar>(_ contents: TapeContents<Scalar>, isBatchFirst: Bool, network: Network) {
     self.isBatchFirst = isBatchFirst
@@ -28,6 +28,14 @@ public final class Tape: @unchecked Sendable {
     switch contents {
     case .float32(let contents): contents.rowCount
     case .float64(let contents): contents.rowCount
+    }
+  }
+
+  /// T of the forward pass.
+  public var stepCount: Int {
+    switch contents {
+    case .float32(let contents): contents.stepCount
+    case .float64(let contents): contents.stepCount
     }
   }
 
@@ -49,29 +57,44 @@ final class TapeContents<Scalar: KernelScalar> {
   let weights: Weights<Scalar>
   let workspace: Workspace<Scalar>
   let dropout: DropoutKey
+  /// The pass began with the learned initial state.
+  let beganWithLearnedState: Bool
+  let padding: Padding
+  let zeroesEmptyRows: Bool
   private let lengths: AlignedBuffer<Int64>?
+  private let mask: AlignedBuffer<UInt8>?
   private let tokens: AlignedBuffer<Int64>?
   let stepCount, rowCount: Int
 
-  init(_ weights: Weights<Scalar>, _ input: CheckedSequence<Scalar>, _ dropout: DropoutKey) throws(RNNError) {
+  init(
+    _ weights: Weights<Scalar>, _ input: CheckedSequence<Scalar>, _ dropout: DropoutKey, beganWithLearnedState: Bool
+  ) throws(RNNError) {
     self.weights = weights
+    self.beganWithLearnedState = beganWithLearnedState
+    padding = input.padding
+    zeroesEmptyRows = input.zeroesEmptyRows
     self.dropout = dropout
     stepCount = input.stepCount
     rowCount = input.rowCount
     workspace = try Workspace(weights, stepCount: stepCount, rowCount: rowCount, keepsTrace: true)
     lengths = try Self.copy(input.lengths, count: rowCount)
+    mask = try Self.copy(input.mask, count: stepCount * rowCount)
     tokens = try Self.copy(input.tokens, count: stepCount * rowCount * weights.architecture.tokenCount)
   }
 
-  private static func copy(_ values: UnsafePointer<Int64>?, count: Int) throws(RNNError) -> AlignedBuffer<Int64>? {
+  private static func copy<Element: BitwiseCopyable>(
+    _ values: UnsafePointer<Element>?, count: Int
+  ) throws(RNNError) -> AlignedBuffer<Element>? {
     guard let values else { return nil }
-    let copy = try makeBuffer(Int64.self, count: count, for: "lengths and tokens")
+    let copy = try makeBuffer(Element.self, count: count, for: "lengths, mask and tokens")
     copy.baseAddress.update(from: values, count: count)
     return copy
   }
 
   var batch: SequenceBatch {
-    SequenceBatch(stepCount: stepCount, rowCount: rowCount, lengths: lengths.map { UnsafePointer($0.baseAddress) })
+    SequenceBatch(
+      stepCount: stepCount, rowCount: rowCount, lengths: lengths.map { UnsafePointer($0.baseAddress) },
+      mask: mask.map { UnsafePointer($0.baseAddress) })
   }
   var input: PassInput<Scalar> { PassInput(features: nil, tokens: tokens.map { UnsafePointer($0.baseAddress) }) }
 }
@@ -82,16 +105,16 @@ public struct BackwardOutputs<Scalar: KernelScalar> {
   public var inputGradient: UnsafeMutableBufferPointer<Scalar>?
   /// ∂L/∂parameters, in the order and shapes of ``Architecture/parameters``.
   public var gradients: UnsafeMutableBufferPointer<Scalar>?
-  /// ||∂L/∂H_t||, [layers and directions, T].
-  public var hiddenFlow: UnsafeMutableBufferPointer<Double>?
+  /// How the gradient flowed through layers and time.
+  public var flow: GradientFlow
 
   public init(
     inputGradient: UnsafeMutableBufferPointer<Scalar>? = nil, gradients: UnsafeMutableBufferPointer<Scalar>? = nil,
-    hiddenFlow: UnsafeMutableBufferPointer<Double>? = nil
+    flow: GradientFlow = GradientFlow()
   ) {
     self.inputGradient = inputGradient
     self.gradients = gradients
-    self.hiddenFlow = hiddenFlow
+    self.flow = flow
   }
 }
 
@@ -101,11 +124,12 @@ extension Network {
   /// - Parameters:
   ///   - outputGradient: ∂L/∂output, in the shape and layout of the forward pass.
   ///   - stateGradient: ∂L/∂(final state), replaced by ∂L/∂(initial state); nil is zeros.
+  ///   - hiddenClip: Limits the Euclidean norm of each row's ∂L/∂H_t inside backpropagation through time; 0: no limit.
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   public func backward<Scalar: KernelScalar>(
     _ tape: Tape, outputGradient: UnsafeBufferPointer<Scalar>, stateGradient: inout NetworkState?,
-    outputs: BackwardOutputs<Scalar>
+    outputs: BackwardOutputs<Scalar>, hiddenClip: Double = 0
   ) throws(RNNError) {
     let contents = try tape.contents(Scalar.self, of: self)
     let (t, n) = (contents.stepCount, contents.rowCount)
@@ -124,10 +148,8 @@ extension Network {
       throw RNNError(
         .bufferTooSmall, "gradients_count is \(target.count), expected at least \(architecture.parameterCount)")
     }
-    let flowCount = architecture.layerDirections * t
-    if let target = outputs.hiddenFlow, target.count < flowCount {
-      throw RNNError(.bufferTooSmall, "hidden_flow_count is \(target.count), expected at least \(flowCount)")
-    }
+    try outputs.flow.check(layerDirections: architecture.layerDirections, stepCount: t)
+    guard hiddenClip >= 0 else { throw RNNError(.invalidArgument, "hidden_clip is \(hiddenClip), expected at least 0") }
 
     let weights = contents.weights
     let memory = try BackwardWorkspace(weights, stepCount: t, rowCount: n)
@@ -135,20 +157,26 @@ extension Network {
     let stateCount = architecture.stateCount * n
     let stateTarget = try stateGradient?.mutableValues(Scalar.self)
     withNumericMode {
-      if let stateTarget { memory.stateGradient.update(from: stateTarget, count: stateCount) }
+      if let stateTarget {
+        memory.stateGradient.update(from: stateTarget, count: stateCount)
+        // A final state that is 0 whatever came before does not pass a gradient on.
+        if contents.zeroesEmptyRows { contents.batch.clearEmptyRows(memory.stateGradient, architecture) }
+      }
       if let outputValues, let target = memory.nodeGradients[architecture.nodes.count - 1] {
         if tape.isBatchFirst && !singleStep {
           transposeLeading(outputValues, target, first: n, second: t, width: architecture.outputSize)
         } else {
           target.update(from: outputValues, count: outputCount)
         }
+        if !singleStep { contents.padding.fillBack(target, contents.batch, architecture) }
       }
       let gradients = outputs.gradients?.baseAddress
       gradients?.update(repeating: 0, count: architecture.parameterCount)
       weights.backward(
         contents.batch, contents.input, workspace: contents.workspace, dropout: contents.dropout, transposed: transposed,
         into: memory, gradients: gradients, wantsInputGradient: outputs.inputGradient != nil,
-        flow: flowCount > 0 ? outputs.hiddenFlow?.baseAddress : nil)
+        learnsInitialState: contents.beganWithLearnedState, hiddenClip: hiddenClip,
+        flow: outputs.flow.isEmpty ? nil : outputs.flow)
       if let target = outputs.inputGradient?.baseAddress, inputCount > 0 {
         writeInputGradient(weights, memory, to: target, stepCount: t, rowCount: n, isBatchFirst: tape.isBatchFirst)
       }

@@ -63,6 +63,37 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
     }
   }
 
+  /// Puts the state that sequences begin with into the states of n rows: zeros, but for what is learned.
+  func writeInitialState(_ state: UnsafeMutablePointer<Scalar>, rows n: Int) {
+    state.update(repeating: 0, count: architecture.stateCount &* n)
+    guard architecture.learnsInitialState else { return }
+    for instruction in instructions where instruction.kind == .recurrent {
+      for layer in 0..<instruction.layerCount {
+        for direction in 0..<instruction.directionCount {
+          let weights = layers[instruction.firstLayer &+ layer &* instruction.directionCount &+ direction]
+          let layout = instruction.direction(direction)
+          let places = weights.places
+          if places.initialHidden >= 0 {
+            repeatRow(
+              parameters.baseAddress + places.initialHidden, count: weights.stateSize, rows: n,
+              into: state + layout.hiddenPlace(layer: layer, rows: n))
+          }
+          if places.initialCell >= 0 {
+            repeatRow(
+              parameters.baseAddress + places.initialCell, count: weights.hiddenSize, rows: n,
+              into: state + layout.cellPlace(layer: layer, rows: n))
+          }
+        }
+      }
+    }
+  }
+
+  private func repeatRow(
+    _ row: UnsafePointer<Scalar>, count: Int, rows: Int, into target: UnsafeMutablePointer<Scalar>
+  ) {
+    for n in 0..<rows { (target + n &* count).update(from: row, count: count) }
+  }
+
   /// Brings the packed forms up to date after the parameters changed in place: for a trainer, which shares its weights with
   /// nobody.
   func repack() {
@@ -138,180 +169,3 @@ struct LinearWeights<Scalar: KernelScalar> {
   }
 }
 
-/// One layer and direction: where its parameters are, and how they are packed for the forward pass.
-///
-/// Plain memory: it lives in an array of the snapshot that owns what it points to.
-struct RecurrentWeights<Scalar: KernelScalar> {
-  let cell: CellKind
-  /// I of this layer, and H.
-  let inputSize, hiddenSize: Int
-  /// Reads the sequence backwards.
-  let isReverse: Bool
-  let biasMode: BiasMode
-  /// Offsets in the buffer of all parameters, and of all gradients.
-  let weightIHOffset, weightHHOffset: Int
-  /// -1 where there is none. A single bias is `biasIHOffset`.
-  let biasIHOffset, biasHHOffset: Int
-
-  /// [G·H, I].
-  let inputWeight: PackedMatrix<Scalar>
-  /// [G·H, H]; for a GRU the gates r and z alone, [2·H, H].
-  let recurrentWeight: PackedMatrix<Scalar>
-  /// The candidate of a GRU, [H, H]: its product has another input (reset-before) or another bias (reset-after).
-  let candidateWeight: PackedMatrix<Scalar>?
-  /// [G·H]: what the sums begin with. Two biases that are simply added are one here.
-  let bias: UnsafePointer<Scalar>
-  /// b_hh of a reset-after candidate, [H].
-  let candidateBias: UnsafePointer<Scalar>
-
-  var gateCount: Int { cell.gateCount }
-  /// Columns of the gates.
-  var gateWidth: Int { cell.gateCount * hiddenSize }
-
-  static func reserve(
-    in plan: inout MemoryPlan, _ architecture: Architecture, node: Int, _ configuration: RecurrentConfiguration
-  ) throws(RNNError) {
-    let hidden = configuration.hiddenSize, rows = configuration.cell.gateCount * hidden
-    for layer in 0..<configuration.layerCount {
-      let inputSize = layerInputSize(architecture, node: node, configuration, layer: layer)
-      for _ in 0..<configuration.directionCount {
-        try plan.reservePacked(outputs: rows, depth: inputSize)
-        try plan.reservePacked(outputs: rows, depth: hidden)
-        try plan.reservePacked(outputs: hidden, depth: hidden)
-        _ = try plan.reserve(rows)
-        _ = try plan.reserve(hidden)
-      }
-    }
-  }
-
-  static func layerInputSize(
-    _ architecture: Architecture, node: Int, _ configuration: RecurrentConfiguration, layer: Int
-  ) -> Int {
-    layer == 0
-      ? architecture.nodes[architecture.nodes[node].inputs[0]].outputSize
-      : configuration.hiddenSize * configuration.directionCount
-  }
-
-  init(
-    _ architecture: Architecture, node: Int, _ configuration: RecurrentConfiguration, layer: Int, direction: Int,
-    values: UnsafePointer<Scalar>, memory: inout PackingMemory<Scalar>
-  ) {
-    let biasTensors = switch configuration.bias {
-    case .none: 0
-    case .single: 1
-    case .double: 2
-    }
-    let first =
-      architecture.firstParameter[node] + (layer * configuration.directionCount + direction) * (2 + biasTensors)
-    func offset(_ tensor: Int) -> Int { architecture.parameters[first + tensor].offset }
-
-    cell = configuration.cell
-    hiddenSize = configuration.hiddenSize
-    inputSize = Self.layerInputSize(architecture, node: node, configuration, layer: layer)
-    isReverse = direction == 1
-    biasMode = configuration.bias
-    weightIHOffset = offset(0)
-    weightHHOffset = offset(1)
-    biasIHOffset = biasTensors >= 1 ? offset(2) : -1
-    biasHHOffset = biasTensors == 2 ? offset(3) : -1
-
-    let h = hiddenSize, rows = cell.gateCount * h
-    inputWeight = memory.pack(
-      outputs: rows, depth: inputSize, values + weightIHOffset, outputStride: inputSize, depthStride: 1)
-    let hidden = values + weightHHOffset
-    if cell.isGRU {
-      recurrentWeight = memory.pack(outputs: 2 * h, depth: h, hidden, outputStride: h, depthStride: 1)
-      candidateWeight = memory.pack(
-        outputs: h, depth: h, hidden + CellKind.candidateGate * h * h, outputStride: h, depthStride: 1)
-    } else {
-      recurrentWeight = memory.pack(outputs: rows, depth: h, hidden, outputStride: h, depthStride: 1)
-      candidateWeight = nil
-    }
-
-    bias = UnsafePointer(memory.take(rows))
-    candidateBias = UnsafePointer(memory.take(h))
-    combineBiases(values)
-  }
-
-  /// Fills `bias` and `candidateBias`.
-  private func combineBiases(_ values: UnsafePointer<Scalar>) {
-    let sum = UnsafeMutablePointer(mutating: bias), candidate = UnsafeMutablePointer(mutating: candidateBias)
-    let biasIH = biasIHOffset >= 0 ? values + biasIHOffset : nil
-    let biasHH = biasHHOffset >= 0 ? values + biasHHOffset : nil
-    RNN.combineBiases(biasIH, biasHH, count: gateWidth, into: sum)
-    if cell == .gru(.resetAfter) {
-      let at = CellKind.candidateGate * hiddenSize
-      RNN.combineBiases(biasIH.map { $0 + at }, nil, count: hiddenSize, into: sum + at)
-      RNN.combineBiases(nil, biasHH.map { $0 + at }, count: hiddenSize, into: candidate)
-    }
-  }
-
-  func repack(_ values: UnsafePointer<Scalar>) {
-    inputWeight.repack()
-    recurrentWeight.repack()
-    candidateWeight?.repack()
-    combineBiases(values)
-  }
-}
-
-/// The transposes: how gradients go back through each weight.
-final class BackwardWeights<Scalar: KernelScalar>: @unchecked Sendable {
-  struct Layer {
-    /// Outputs I, depth G·H.
-    let input: PackedMatrix<Scalar>
-    /// Outputs H, depth G·H; for a GRU 2·H.
-    let recurrent: PackedMatrix<Scalar>
-    /// Outputs H, depth H.
-    let candidate: PackedMatrix<Scalar>?
-  }
-
-  func repack() {
-    for layer in layers {
-      layer.input.repack()
-      layer.recurrent.repack()
-      layer.candidate?.repack()
-    }
-    for case let matrix? in linear { matrix.repack() }
-  }
-
-  private(set) var layers: [Layer] = []
-  /// For each linear node: outputs I, depth O.
-  private(set) var linear: [PackedMatrix<Scalar>?] = []
-  private let packed: AlignedBuffer<Scalar>
-
-  init(_ weights: Weights<Scalar>) throws(RNNError) {
-    var plan = MemoryPlan()
-    for layer in weights.layers {
-      try plan.reservePacked(outputs: layer.inputSize, depth: layer.gateWidth)
-      try plan.reservePacked(outputs: layer.hiddenSize, depth: layer.gateWidth)
-      try plan.reservePacked(outputs: layer.hiddenSize, depth: layer.hiddenSize)
-    }
-    for case let linear? in weights.linear {
-      try plan.reservePacked(outputs: linear.weight.depth, depth: linear.weight.outputs)
-    }
-    packed = try makeBuffer(Scalar.self, count: plan.count, for: "transposed weights")
-    var memory = PackingMemory(next: packed.baseAddress)
-    let values = UnsafePointer(weights.parameters.baseAddress)
-    for layer in weights.layers {
-      let (i, h) = (layer.inputSize, layer.hiddenSize)
-      let hidden = values + layer.weightHHOffset
-      layers.append(
-        Layer(
-          input: memory.pack(
-            outputs: i, depth: layer.gateWidth, values + layer.weightIHOffset, outputStride: 1, depthStride: i),
-          recurrent: memory.pack(
-            outputs: h, depth: layer.cell.isGRU ? 2 * h : layer.gateWidth, hidden, outputStride: 1, depthStride: h),
-          candidate: layer.cell.isGRU
-            ? memory.pack(
-              outputs: h, depth: h, hidden + CellKind.candidateGate * h * h, outputStride: 1, depthStride: h) : nil))
-    }
-    for case let node in weights.linear {
-      linear.append(
-        node.map { node in
-          memory.pack(
-            outputs: node.weight.depth, depth: node.weight.outputs, node.weight.source, outputStride: 1,
-            depthStride: node.weight.depth)
-        })
-    }
-  }
-}

@@ -92,8 +92,11 @@ public struct InitialWeights: Equatable, Sendable {
     switch role {
     case .embedding:
       return Initialization.fillNormal(values, deviation: 1, seed: seed, parameter: ordinal)
-    case .recurrentInputWeight(let hidden, _), .recurrentHiddenWeight(let hidden, _), .recurrentBias(let hidden, _, _):
+    case .recurrentInputWeight(let hidden, _), .recurrentHiddenWeight(let hidden, _), .recurrentBias(let hidden, _, _),
+      .projectionWeight(let hidden), .peepholeWeight(let hidden):
       fan = hidden
+    case .initialState:
+      return values.update(repeating: 0)
     case .linearWeight: fan = slot.shape[1]
     case .linearBias(let inputSize): fan = inputSize
     }
@@ -106,27 +109,28 @@ public struct InitialWeights: Equatable, Sendable {
   ) {
     switch role {
     case .recurrentHiddenWeight(let hidden, let gates):
-      let block = hidden * hidden
+      let columns = slot.shape[1], block = hidden * columns
       for gate in 0..<gates {
         // A stream of draws for each gate: there are fewer parameters than 2^20.
         Initialization.fillOrthogonal(
-          UnsafeMutableBufferPointer(rebasing: values[gate * block..<(gate + 1) * block]), rows: hidden, columns: hidden,
+          UnsafeMutableBufferPointer(rebasing: values[gate * block..<(gate + 1) * block]), rows: hidden, columns: columns,
           scratch: scratch, seed: seed, parameter: ordinal | UInt32(gate) << 20)
       }
-    case .embedding, .recurrentInputWeight, .linearWeight:
+    case .embedding, .recurrentInputWeight, .linearWeight, .projectionWeight:
       Initialization.fillGlorotUniform(
         values, fanIn: slot.shape[1], fanOut: slot.shape[0], seed: seed, parameter: ordinal)
-    case .recurrentBias, .linearBias:
+    case .recurrentBias, .linearBias, .peepholeWeight, .initialState:
       values.update(repeating: 0)
     }
   }
 }
 
 extension ParameterRole {
+  /// Zero in the schemes that have no rule for it.
   var isBias: Bool {
     switch self {
-    case .recurrentBias, .linearBias: true
-    case .embedding, .recurrentInputWeight, .recurrentHiddenWeight, .linearWeight: false
+    case .recurrentBias, .linearBias, .initialState: true
+    case .embedding, .recurrentInputWeight, .recurrentHiddenWeight, .linearWeight, .projectionWeight, .peepholeWeight: false
     }
   }
 }

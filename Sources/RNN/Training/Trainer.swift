@@ -17,6 +17,10 @@ public struct TrainerOptions: Equatable, Sendable {
   /// k2: how many steps back each update looks, at least `updateInterval`; nil: as many.
   public var backwardSteps: Int?
   public var dropoutSeed: UInt64 = 0
+  /// Limits the Euclidean norm of each row's ∂L/∂H_t inside backpropagation through time; nil: no limit.
+  public var hiddenClip: Double?
+  /// Keep the flow of the last update's gradient, for `readFlow`.
+  public var keepsGradientFlow = false
 
   public init(
     loss: Loss = .crossEntropy(), clipNorm: Double? = nil, updateInterval: Int? = nil, backwardSteps: Int? = nil
@@ -31,11 +35,14 @@ public struct TrainerOptions: Equatable, Sendable {
     if let clipNorm, !(clipNorm > 0) {
       throw RNNError(.invalidArgument, "clip_norm is \(clipNorm), expected above 0, or 0 for no clipping")
     }
+    if let hiddenClip, !(hiddenClip > 0) {
+      throw RNNError(.invalidArgument, "hidden_clip is \(hiddenClip), expected above 0, or 0 for no limit")
+    }
     if let updateInterval {
       guard updateInterval >= 1 else { throw RNNError(.invalidArgument, "update_interval is too large") }
       guard architecture.isStreamable, !architecture.hasSingleStepOutput else {
         throw RNNError(
-          .unsupported, "truncated backpropagation needs a network that can stop at any step: no bidirectional layer, no last step")
+          .unsupported, "truncated backpropagation needs a network that can stop at any step: no layer that reads backwards, no last step")
       }
     }
     if let backwardSteps {
@@ -61,6 +68,23 @@ public struct StepReport: Equatable, Sendable {
   public var updates = 0
   /// Updates left out because the loss or a gradient was infinite or NaN.
   public var skipped = 0
+  /// What went wrong first in the first update that was left out.
+  public var nonFinite: NonFinite?
+  /// The first parameter of that update whose gradient is not finite.
+  public var nonFiniteParameter: Int?
+}
+
+/// Where the first infinite or NaN number was found. A layer is a row of the gradient flow; a step counts from the begin of the
+/// sequence.
+public enum NonFinite: Equatable, Sendable {
+  /// In H or C of the forward pass: the lowest layer, and the first step of it that went wrong.
+  case forward(layer: Int, step: Int)
+  /// In the output or the loss, with all states finite.
+  case loss
+  /// In ∂L/∂H_t: the highest layer, and the step that the backward pass met first.
+  case backward(layer: Int, step: Int)
+  /// In the gradient of a parameter alone.
+  case gradient
 }
 
 /// Targets of a batch, time-major.
@@ -135,6 +159,14 @@ public final class Trainer {
     target.baseAddress?.update(from: core.gradients.baseAddress, count: architecture.parameterCount)
   }
 
+  /// Copies the gradient flow of the last update into the arrays of `target`; returns T of its window.
+  public func readFlow(into target: GradientFlow) throws(RNNError) -> Int {
+    switch core {
+    case .float32(let core): try core.readFlow(into: target)
+    case .float64(let core): try core.readFlow(into: target)
+    }
+  }
+
   /// A network of the present weights, with the metadata of the network that the trainer was made from.
   public func snapshot() throws(RNNError) -> Network {
     switch core {
@@ -161,6 +193,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
   private var stepCount: UInt64 = 0
   /// The memory of the last shape, for the next batch of it.
   private var memory: StepMemory<Scalar>?
+  private var flow: FlowMemory?
 
   init(_ network: Network, _ options: TrainerOptions, _ optimizer: OptimizerOptions) throws(RNNError) {
     let architecture = network.architecture
@@ -177,6 +210,16 @@ private final class TrainerCore<Scalar: KernelScalar> {
     let copy = try makeBuffer(Scalar.self, count: weights.parameters.count, for: "a snapshot")
     copy.baseAddress.update(from: weights.parameters.baseAddress, count: weights.parameters.count)
     return try Network(weights.architecture, parameters: copy, metadata: metadata)
+  }
+
+  func readFlow(into target: GradientFlow) throws(RNNError) -> Int {
+    guard options.keepsGradientFlow else {
+      throw RNNError(.unsupported, "the trainer was made without gradient_flow")
+    }
+    guard let flow, let steps = flow.stepCount else { throw RNNError(.notFound, "there was no update yet") }
+    try target.check(layerDirections: weights.architecture.layerDirections, stepCount: steps)
+    flow.copy(to: target, stepCount: steps)
+    return steps
   }
 
   /// All that one window of steps needs.
@@ -207,7 +250,11 @@ private final class TrainerCore<Scalar: KernelScalar> {
     let lookBack = learns ? min(asked, longest) : 0
     let window = min(interval + lookBack, longest)
     let memory = try memory(stepCount: options.updateInterval == nil ? t : window, rowCount: n, learns: learns)
+    if learns, options.keepsGradientFlow, flow?.stepCapacity ?? -1 < window {
+      flow = try FlowMemory(layerDirections: architecture.layerDirections, stepCapacity: window)
+    }
     let transposed = learns ? try withNumericMode { () throws(RNNError) in try weights.backwardWeights() } : nil
+    let beginsWithLearned = (state?.isInitial ?? true) && architecture.learnsInitialState
     var temporary = try NetworkState(architecture, batchSize: state == nil ? n : 1)
     let values = if let given = try state?.mutableValues(Scalar.self) { given } else { try temporary.mutableValues(Scalar.self) }
     let stateCount = try checkedProduct(architecture.stateCount, n, of: "the state")
@@ -220,6 +267,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
       var lossSum = 0.0
       var end = 0
       var update = 0
+      if beginsWithLearned { weights.writeInitialState(values, rows: n) }
       repeat {
         let begin = end
         end = min(begin + interval, t)
@@ -238,7 +286,9 @@ private final class TrainerCore<Scalar: KernelScalar> {
         lossSum += loss.sum
         report.terms += loss.terms
         if let transposed, loss.terms > 0 {
-          learn(checked, loss, from: first, to: end, memory, transposed, &report)
+          learn(
+            checked, loss, from: first, to: end, memory, transposed, learnsInitialState: beginsWithLearned && first == 0,
+            &report)
         }
         update += 1
       } while end < t
@@ -269,7 +319,8 @@ private final class TrainerCore<Scalar: KernelScalar> {
   }
 
   private func batch(_ sequence: CheckedSequence<Scalar>, from first: Int, to end: Int) -> SequenceBatch {
-    SequenceBatch(stepCount: end - first, rowCount: sequence.rowCount, lengths: sequence.lengths, firstStep: first)
+    SequenceBatch(
+      stepCount: end - first, rowCount: sequence.rowCount, lengths: sequence.lengths, mask: sequence.mask, firstStep: first)
   }
 
   private func input(_ sequence: CheckedSequence<Scalar>, from first: Int) -> PassInput<Scalar> {
@@ -348,7 +399,8 @@ private final class TrainerCore<Scalar: KernelScalar> {
   /// Backward, clip, update.
   private func learn(
     _ sequence: CheckedSequence<Scalar>, _ loss: (sum: Double, terms: Int), from first: Int, to end: Int,
-    _ memory: StepMemory<Scalar>, _ transposed: BackwardWeights<Scalar>, _ report: inout StepReport
+    _ memory: StepMemory<Scalar>, _ transposed: BackwardWeights<Scalar>, learnsInitialState: Bool,
+    _ report: inout StepReport
   ) {
     let architecture = weights.architecture
     let batch = batch(sequence, from: first, to: end)
@@ -359,10 +411,11 @@ private final class TrainerCore<Scalar: KernelScalar> {
     let scale = Scalar(1 / Double(loss.terms))
     for i in 0..<count { target[i] = memory.outputGradient[i] * scale }
     gradients.baseAddress.update(repeating: 0, count: gradients.count)
+    let dropout = DropoutKey(seed: options.dropoutSeed, step: stepCount, firstTime: UInt64(first))
     weights.backward(
-      batch, input(sequence, from: first), workspace: memory.workspace,
-      dropout: DropoutKey(seed: options.dropoutSeed, step: stepCount, firstTime: UInt64(first)), transposed: transposed,
-      into: backward, gradients: gradients.baseAddress, wantsInputGradient: false, flow: nil)
+      batch, input(sequence, from: first), workspace: memory.workspace, dropout: dropout, transposed: transposed,
+      into: backward, gradients: gradients.baseAddress, wantsInputGradient: false, learnsInitialState: learnsInitialState,
+      hiddenClip: options.hiddenClip ?? 0, flow: options.keepsGradientFlow ? flow?.begin(stepCount: batch.stepCount) : nil)
 
     let tensors = architecture.parameters.map {
       UnsafeMutableBufferPointer(start: gradients.baseAddress + $0.offset, count: $0.count)
@@ -374,11 +427,51 @@ private final class TrainerCore<Scalar: KernelScalar> {
     guard clipped.nonFiniteIndex == nil, loss.sum.isFinite else {
       report.largestParameter = clipped.nonFiniteIndex ?? report.largestParameter
       report.skipped += 1
+      if report.skipped == 1 {
+        report.nonFiniteParameter = clipped.nonFiniteIndex
+        report.nonFinite = firstNonFinite(
+          sequence, loss, batch, from: first, memory, backward, transposed, dropout, targetCount: count, scale: scale)
+      }
       return
     }
     optimizer.update(weights.parameters.baseAddress, with: gradients.baseAddress)
     weights.repack()
     report.updates += 1
+  }
+
+  /// Looks for the first number that went wrong: in the states, then the loss, then once more through the backward pass, with its
+  /// norms.
+  private func firstNonFinite(
+    _ sequence: CheckedSequence<Scalar>, _ loss: (sum: Double, terms: Int), _ batch: SequenceBatch, from first: Int,
+    _ memory: StepMemory<Scalar>, _ backward: BackwardWorkspace<Scalar>, _ transposed: BackwardWeights<Scalar>,
+    _ dropout: DropoutKey, targetCount: Int, scale: Scalar
+  ) -> NonFinite {
+    for (index, layer) in weights.layers.enumerated() {
+      if let step = layer.firstNonFiniteStep(batch, memory.workspace.traces[index]) {
+        return .forward(layer: index, step: first + step)
+      }
+    }
+    guard loss.sum.isFinite else { return .loss }
+    let layers = weights.architecture.layerDirections
+    guard let norms = AlignedBuffer<Double>(count: layers * batch.stepCount),
+      let target = backward.nodeGradients[weights.architecture.nodes.count - 1]
+    else { return .gradient }
+    backward.clear()
+    for i in 0..<targetCount { target[i] = memory.outputGradient[i] * scale }
+    var flow = GradientFlow()
+    flow.hidden = norms.buffer
+    weights.backward(
+      batch, input(sequence, from: first), workspace: memory.workspace, dropout: dropout, transposed: transposed,
+      into: backward, gradients: nil, wantsInputGradient: false, learnsInitialState: false,
+      hiddenClip: options.hiddenClip ?? 0, flow: flow)
+    for (index, layer) in weights.layers.enumerated().reversed() {
+      let row = norms.baseAddress + index * batch.stepCount
+      for step in 0..<batch.stepCount {
+        let t = layer.isReverse ? step : batch.stepCount - 1 - step
+        if !row[t].isFinite { return .backward(layer: index, step: first + t) }
+      }
+    }
+    return .gradient
   }
 }
 
@@ -407,5 +500,79 @@ private final class StepMemory<Scalar: KernelScalar> {
 
   func fits(_ stepCount: Int, _ rowCount: Int, learns: Bool) -> Bool {
     workspace.stepCapacity == stepCount && workspace.rowCount == rowCount && workspace.keepsTrace == learns
+  }
+}
+
+extension RecurrentWeights {
+  /// The first step, in the order in which the layer takes them, after which H or C of some row is not finite.
+  fileprivate func firstNonFiniteStep(_ batch: SequenceBatch, _ trace: RecurrentTrace<Scalar>) -> Int? {
+    let n = batch.rowCount
+    for step in 0..<batch.stepCount {
+      let t = isReverse ? batch.stepCount - 1 - step : step
+      let after = stateSlots(t).after
+      for row in 0..<n where batch.isActive(step: t, row: row) {
+        let hidden = trace.hidden + (after * n + row) * stateSize
+        if (0..<stateSize).contains(where: { !hidden[$0].isFinite }) { return t }
+        guard cell.hasCellState else { continue }
+        let memory = trace.cell + (after * n + row) * hiddenSize
+        if (0..<hiddenSize).contains(where: { !memory[$0].isFinite }) { return t }
+      }
+    }
+    return nil
+  }
+}
+
+/// The gradient flow of the last update.
+private final class FlowMemory {
+  let stepCapacity: Int
+  /// T of the last update.
+  private(set) var stepCount: Int?
+  private let norms: AlignedBuffer<Double>
+  private let columns: AlignedBuffer<Double>
+  private let layerDirections: Int
+
+  init(layerDirections: Int, stepCapacity: Int) throws(RNNError) {
+    self.stepCapacity = stepCapacity
+    self.layerDirections = layerDirections
+    let steps = try checkedProduct(layerDirections, stepCapacity, of: "the gradient flow")
+    norms = try makeBuffer(Double.self, count: try checkedProduct(4, steps, of: "the gradient flow"), for: "the gradient flow")
+    columns = try makeBuffer(
+      Double.self, count: try checkedProduct(2 * GradientFlow.gateColumns, steps, of: "the gradient flow"),
+      for: "the gradient flow")
+  }
+
+  private func flow(stepCount: Int) -> GradientFlow {
+    let steps = layerDirections * stepCount, wide = steps * GradientFlow.gateColumns
+    var flow = GradientFlow()
+    func part(_ index: Int) -> UnsafeMutableBufferPointer<Double> {
+      UnsafeMutableBufferPointer(start: norms.baseAddress + index * steps, count: steps)
+    }
+    flow.hidden = part(0)
+    flow.clipped = part(1)
+    flow.cell = part(2)
+    flow.jacobian = part(3)
+    flow.gateMean = UnsafeMutableBufferPointer(start: columns.baseAddress, count: wide)
+    flow.gateSaturation = UnsafeMutableBufferPointer(start: columns.baseAddress + wide, count: wide)
+    return flow
+  }
+
+  /// Where the next update's flow goes.
+  func begin(stepCount: Int) -> GradientFlow {
+    self.stepCount = stepCount
+    return flow(stepCount: stepCount)
+  }
+
+  func copy(to target: GradientFlow, stepCount: Int) {
+    let own = flow(stepCount: stepCount)
+    func copy(_ from: UnsafeMutableBufferPointer<Double>?, _ to: UnsafeMutableBufferPointer<Double>?) {
+      guard let from, let source = from.baseAddress else { return }
+      to?.baseAddress?.update(from: source, count: from.count)
+    }
+    copy(own.hidden, target.hidden)
+    copy(own.clipped, target.clipped)
+    copy(own.cell, target.cell)
+    copy(own.jacobian, target.jacobian)
+    copy(own.gateMean, target.gateMean)
+    copy(own.gateSaturation, target.gateSaturation)
   }
 }

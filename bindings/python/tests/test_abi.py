@@ -82,14 +82,19 @@ def test_every_struct_has_the_headers_fields_in_order():
     types = {
         "size_t": ctypes.c_size_t, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64, "uint64_t": ctypes.c_uint64,
         "double": ctypes.c_double,
-        "const char *": ctypes.c_char_p, "double *": ctypes.c_void_p,
+        "const char *": ctypes.c_char_p, "double *": ctypes.c_void_p, "const uint8_t *": ctypes.c_void_p,
     }  # fmt: skip
+
+    def sized(kind, counts):
+        for count in reversed(re.findall(r"\w+", counts)):
+            kind *= int(count) if count.isdigit() else getattr(_abi, count)
+        return kind
+
     for name, fields in declared.items():
         expected = []
         for field in fields:
-            kind, field_name, count = re.fullmatch(r"(.*?)(\w+)(?:\[(\d+)\])?", field).groups()
-            ctype = types[kind.strip()]
-            expected.append((field_name, ctype * int(count) if count else ctype))
+            kind, field_name, counts = re.fullmatch(r"(.*?)(\w+)((?:\[\w+\])*)", field).groups()
+            expected.append((field_name, sized(types[kind.strip()], counts)))
         ours = [(field, kind) for field, kind in getattr(_abi, name)._fields_]
         assert [f for f, _ in ours] == [f for f, _ in expected], name
         for (field, kind), (_, wanted) in zip(ours, expected):
@@ -102,7 +107,7 @@ def test_every_struct_has_the_size_and_offsets_of_the_c_compiler(tmp_path):
     for name, fields in structs().items():
         lines.append(f'printf("{name} size %zu\\n", sizeof({name}));')
         for field in fields:
-            field = re.search(r"(\w+)(?:\[\d+\])?$", field).group(1)
+            field = re.search(r"(\w+)(?:\[\w+\])*$", field).group(1)
             lines.append(f'printf("{name} {field} %zu\\n", offsetof({name}, {field}));')
     source = tmp_path / "layout.c"
     source.write_text("\n".join(lines + ["return 0; }"]))

@@ -44,10 +44,30 @@ RNN_BIAS_DEFAULT = 0
 RNN_BIAS_NONE = 1
 RNN_BIAS_SINGLE = 2
 RNN_BIAS_DOUBLE = 3
+RNN_ACTIVATION_DEFAULT = 0
+RNN_ACTIVATION_SIGMOID = 1
+RNN_ACTIVATION_HARD_SIGMOID = 2
+RNN_ACTIVATION_TANH = 3
+RNN_ACTIVATION_RELU = 4
+RNN_ACTIVATION_LEAKY_RELU = 5
+RNN_ACTIVATION_THRESHOLDED_RELU = 6
+RNN_ACTIVATION_SCALED_TANH = 7
+RNN_ACTIVATION_ELU = 8
+RNN_ACTIVATION_SOFTSIGN = 9
+RNN_ACTIVATION_SOFTPLUS = 10
+RNN_ACTIVATION_AFFINE = 11
+RNN_ACTIVATION_SLOTS = 5
+RNN_MERGE_CONCAT = 0
+RNN_MERGE_SUM = 1
+RNN_MERGE_MEAN = 2
+RNN_MERGE_PRODUCT = 3
 RNN_INITIALIZATION_PYTORCH = 0
 RNN_INITIALIZATION_NORMAL = 1
 RNN_INITIALIZATION_ORTHOGONAL = 2
 RNN_INITIALIZATION_ZEROS = 3
+RNN_PADDING_VALUE = 0
+RNN_PADDING_REPEAT = 1
+RNN_FLOW_GATES = 4
 RNN_REDUCTION_MEAN = 0
 RNN_REDUCTION_SUM = 1
 RNN_REDUCTION_NONE = 2
@@ -57,6 +77,11 @@ RNN_OPTIMIZER_ADAMW = 2
 RNN_OPTIMIZER_RMSPROP = 3
 RNN_LOSS_CROSS_ENTROPY = 0
 RNN_LOSS_MSE = 1
+RNN_NON_FINITE_NONE = 0
+RNN_NON_FINITE_FORWARD = 1
+RNN_NON_FINITE_LOSS = 2
+RNN_NON_FINITE_BACKWARD = 3
+RNN_NON_FINITE_GRADIENT = 4
 
 _library = load(RNN_VERSION_NUMBER)
 
@@ -126,6 +151,23 @@ class rnn_recurrent_options(Sized):
         ("bidirectional", c_int32),
         ("reserved", c_int32),
         ("dropout", c_double),
+        ("reverse", c_int32),
+        ("merge", c_int32),
+        ("hidden_size_reverse", c_size_t),
+        ("proj_size", c_size_t),
+        ("residual", c_int32),
+        ("learned_initial_state", c_int32),
+        ("peepholes", c_int32),
+        ("coupled_gates", c_int32),
+        ("cell_clip", c_double),
+        ("gate_clip", c_double),
+        ("gate_clip_output", c_int32),
+        ("reserved2", c_int32),
+        ("forget_bias", c_double),
+        ("recurrent_dropout", c_double),
+        ("activations", c_int32 * RNN_ACTIVATION_SLOTS * 2),
+        ("activation_alpha", c_double * RNN_ACTIVATION_SLOTS * 2),
+        ("activation_beta", c_double * RNN_ACTIVATION_SLOTS * 2),
     ]
 
 
@@ -195,6 +237,11 @@ class rnn_run_options(Sized):
     _fields_ = [
         ("struct_size", c_size_t),
         ("batch_first", c_int32),
+        ("padding", c_int32),
+        ("padding_value", c_double),
+        ("mask", c_void_p),
+        ("mask_count", c_size_t),
+        ("zero_state_of_empty_rows", c_int32),
         ("reserved", c_int32),
     ]
 
@@ -203,10 +250,15 @@ class rnn_train_options(Sized):
     _fields_ = [
         ("struct_size", c_size_t),
         ("batch_first", c_int32),
-        ("reserved", c_int32),
+        ("padding", c_int32),
         ("dropout_seed", c_uint64),
         ("step", c_uint64),
         ("first_time", c_uint64),
+        ("padding_value", c_double),
+        ("mask", c_void_p),
+        ("mask_count", c_size_t),
+        ("zero_state_of_empty_rows", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -215,6 +267,17 @@ class rnn_backward_options(Sized):
         ("struct_size", c_size_t),
         ("hidden_flow", c_void_p),
         ("hidden_flow_count", c_size_t),
+        ("cell_flow", c_void_p),
+        ("cell_flow_count", c_size_t),
+        ("clipped_flow", c_void_p),
+        ("clipped_flow_count", c_size_t),
+        ("gate_mean", c_void_p),
+        ("gate_mean_count", c_size_t),
+        ("gate_saturation", c_void_p),
+        ("gate_saturation_count", c_size_t),
+        ("jacobian_norm", c_void_p),
+        ("jacobian_norm_count", c_size_t),
+        ("hidden_clip", c_double),
     ]
 
 
@@ -284,6 +347,9 @@ class rnn_trainer_options(Sized):
         ("update_interval", c_size_t),
         ("backward_steps", c_size_t),
         ("dropout_seed", c_uint64),
+        ("hidden_clip", c_double),
+        ("clip_mode", c_int32),
+        ("gradient_flow", c_int32),
     ]
 
 
@@ -297,6 +363,11 @@ class rnn_step_report(Sized):
         ("largest_parameter", c_size_t),
         ("updates", c_size_t),
         ("skipped", c_size_t),
+        ("non_finite", c_int32),
+        ("reserved", c_int32),
+        ("non_finite_layer", c_size_t),
+        ("non_finite_step", c_size_t),
+        ("non_finite_parameter", c_size_t),
     ]
 
 
@@ -460,6 +531,10 @@ rnn_network_backward, rnn_network_backward_f64 = _twins(
     "rnn_network_backward", "rnn_status", "rnn_network *", "rnn_tape *", "const float *", "size_t", "rnn_state *",
     "float *", "size_t", "rnn_state *", "float *", "size_t", "const rnn_backward_options *",
 )
+rnn_tape_tensor_info = _function("rnn_tape_tensor_info", "rnn_status", "rnn_tape *", "size_t", "rnn_tensor_info *")
+rnn_tape_read, rnn_tape_read_f64 = _twins(
+    "rnn_tape_read", "rnn_status", "rnn_tape *", "const char *", "float *", "size_t",
+)
 rnn_tape_destroy = _function("rnn_tape_destroy", "void", "rnn_tape *")
 
 # 7. Stream
@@ -524,6 +599,9 @@ rnn_trainer_evaluate, rnn_trainer_evaluate_f64 = _twins(
 )
 rnn_trainer_gradients, rnn_trainer_gradients_f64 = _twins(
     "rnn_trainer_gradients", "rnn_status", "rnn_trainer *", "float *", "size_t",
+)
+rnn_trainer_flow = _function(
+    "rnn_trainer_flow", "rnn_status", "rnn_trainer *", "const rnn_backward_options *", "size_t *",
 )
 rnn_trainer_snapshot = _function("rnn_trainer_snapshot", "rnn_status", "rnn_trainer *", "rnn_network **")
 rnn_trainer_learning_rate_set = _function("rnn_trainer_learning_rate_set", "rnn_status", "rnn_trainer *", "double")

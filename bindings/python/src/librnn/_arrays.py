@@ -76,6 +76,18 @@ def as_lengths(lengths: Any, batch: int) -> np.ndarray:
     return array
 
 
+def as_mask(mask: Any, shape: Tuple[int, ...]) -> np.ndarray:
+    """`mask` as contiguous uint8 of a shape, 0 where a step is left out."""
+    array = mask if mask.__class__ is np.ndarray else np.asarray(mask)
+    if array.dtype.kind not in "biu" and array.size:
+        raise dtype_error(f"mask has dtype {array.dtype}, expected bool or uint8")
+    if array.shape != shape:
+        raise shape_error(f"mask has shape {array.shape}, expected {shape}: one value for each step of each row")
+    if array.dtype != np.uint8:
+        array = array != 0
+    return np.ascontiguousarray(array).view(np.uint8)
+
+
 def positive(value: Any, name: str) -> int:
     """`value` as a size of at least 1 that fits into size_t."""
     try:

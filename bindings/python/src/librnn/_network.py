@@ -15,11 +15,13 @@ from typing import Any, Dict, Iterator, List, Mapping, MutableMapping, NamedTupl
 import numpy as np
 
 from . import _abi
-from ._arrays import address, as_lengths, floats, integers, show, unsigned
+from ._arrays import address, as_lengths, as_mask, floats, integers, real, show, unsigned
+from ._builder import choose
 from ._handle import Handle, create
+from ._options import PADDINGS
 from .errors import RNNError, argument_error, check, dtype_error, last_error, shape_error
 from .stream import Stream
-from .training import GradientFlow, Gradients, Tape
+from .training import FlowArrays, Gradients, Tape
 
 Self = TypeVar("Self", bound="Model")
 Key = Tuple[int, int, bool]
@@ -50,6 +52,32 @@ def _tensor_infos(function: Any, network: Handle, count: int) -> List[TensorInfo
         check(function(network.value, index, byref(info)))
         infos.append(TensorInfo(info.name.decode(), info.offset, info.element_count, tuple(info.shape[: info.rank])))
     return infos
+
+
+def nested_state(leaves: Sequence[np.ndarray], has_cell: bool) -> Any:
+    """The state of one recurrent node: h, or (h, c); each a pair (forward, backward) if the directions differ in size."""
+    if not has_cell:
+        return leaves[0] if len(leaves) == 1 else (leaves[0], leaves[1])
+    half = len(leaves) // 2
+    return nested_state(leaves[:half], False), nested_state(leaves[half:], False)
+
+
+def state_leaves(state: Any, has_cell: bool, split: bool, name: str) -> List[Any]:
+    """The inverse of `nested_state`; a part that is None is None in all its leaves. `split`: the directions differ in size."""
+    if not has_cell:
+        if not split:
+            return [state]
+        return list(_pair(state, name, "(forward, backward): its directions differ in size"))
+    h, c = _pair(state, name, "(h, c)")
+    return state_leaves(h, False, split, f"{name} (h)") + state_leaves(c, False, split, f"{name} (c)")
+
+
+def _pair(state: Any, name: str, meaning: str) -> Sequence[Any]:
+    if state is None:
+        return (None, None)
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        raise shape_error(f"{name} is {type(state).__name__}, expected a pair {meaning}")
+    return state
 
 
 class _Plan:
@@ -121,6 +149,10 @@ class Model:
         self._parameters = _tensor_infos(_abi.rnn_network_parameter_info, network, info.parameter_count)
         self._states = _tensor_infos(_abi.rnn_network_state_info, network, info.state_count)
         self._parameter_elements = int(info.parameter_elements)
+        #: Of a layer: h (and c) are pairs (forward, backward), because the directions differ in size.
+        self._split_directions = any(state.name.endswith("h_reverse") for state in self._states)
+        #: Some layer has an initial state among its parameters.
+        self._learns_initial_state = any(".h_0_l" in parameter.name for parameter in self._parameters)
         self._seed = seed
         self._steps = itertools.count()
         self._plans: Dict[Key, _Plan] = {}
@@ -139,6 +171,7 @@ class Model:
         self._c_set = _abi.rnn_network_parameter_set_f64 if double else _abi.rnn_network_parameter_set
         self._c_state_read = _abi.rnn_state_read_f64 if double else _abi.rnn_state_read
         self._c_state_write = _abi.rnn_state_write_f64 if double else _abi.rnn_state_write
+        self._c_tape_read = _abi.rnn_tape_read_f64 if double else _abi.rnn_tape_read
 
         if batch_first:
             self._set_batch_first(True)
@@ -298,9 +331,13 @@ class Model:
             pool.append(state)
 
     def _pack(self, leaves: Sequence[Any], batch: int, batched: bool, name: str) -> Optional[np.ndarray]:
-        """States as one array in the library's order; None if all are None, which stands for zeros."""
+        """States as one array in the library's order; None if all are None, which stands for zeros or what was learned."""
         if all(leaf is None for leaf in leaves):
             return None
+        if self._learns_initial_state and name != "grad_h_n" and any(leaf is None for leaf in leaves):
+            raise argument_error(
+                f"{name} is None in some parts only: a model that learns its initial state takes all of it or none of it"
+            )
         arrays = []
         for info, leaf in zip(self._states, leaves):
             shape = self._state_shape(info, batch, batched)
@@ -370,6 +407,38 @@ class Model:
             if state is not None:
                 self._give_state(batch, plan, state)
 
+    def _padding_fields(
+        self,
+        key: Key,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
+    ) -> Dict[str, Any]:
+        """The fields that rnn_run_options and rnn_train_options share: those of steps that a row does not have."""
+        fields: Dict[str, Any] = {
+            "padding": choose(padding, PADDINGS, "padding"),
+            "padding_value": real(padding_value, "padding_value"),
+            "zero_state_of_empty_rows": int(bool(zero_state_of_empty_rows)),
+        }
+        if mask is not None:
+            time, batch, batched = key
+            shape = ((batch, time) if self.batch_first else (time, batch)) if batched else (time,)
+            array = as_mask(mask, shape)
+            # A ctypes pointer object keeps the array alive for as long as the struct that holds the fields.
+            fields["mask"] = array.ctypes.data_as(c_void_p)
+            fields["mask_count"] = array.size
+        return fields
+
+    def _options_of_run(
+        self, key: Key, mask: Any, padding_value: float, padding: str, zero_state_of_empty_rows: bool
+    ) -> Any:
+        """rnn_run_options; made once for all calls where they are the defaults."""
+        if mask is None and padding == "value" and padding_value == 0 and not zero_state_of_empty_rows:
+            return self._run_options
+        fields = self._padding_fields(key, mask, padding_value, padding, zero_state_of_empty_rows)
+        return byref(_abi.rnn_run_options(batch_first=int(self.batch_first), **fields))
+
     def _execute_train(
         self,
         key: Key,
@@ -379,8 +448,10 @@ class Model:
         initial: Optional[np.ndarray],
         step: Optional[int],
         first_time: int,
+        padding: Mapping[str, Any],
     ) -> Tuple[np.ndarray, List[np.ndarray], Tape]:
         options = _abi.rnn_train_options(
+            **self._padding_fields(key, **padding),
             batch_first=int(self.batch_first),
             dropout_seed=self._seed,
             step=next(self._steps) if step is None else unsigned(step, "step"),
@@ -410,6 +481,7 @@ class Model:
         grad_y: Any,
         grad_h_n: Any = None,
         gradient_flow: bool = False,
+        hidden_clip: float = 0.0,
     ) -> Gradients:
         """Backpropagation through time, with the weights of the forward pass.
 
@@ -423,7 +495,9 @@ class Model:
             dL/d(final state), structured as the final state of `forward_train`. None, also for a part of it, stands for
             zeros.
         gradient_flow : bool
-            Compute ``g.flow``.
+            Compute ``g.flow``: how gradients and gates are in each layer, direction and step.
+        hidden_clip : float
+            Above 0: inside backpropagation through time, dL/dh_t of a row whose Euclidean norm is larger is scaled to it.
 
         Returns
         -------
@@ -445,11 +519,12 @@ class Model:
         final = None if grad_h_n is None else self._pack(self._leaves(grad_h_n, "grad_h_n"), batch, batched, "grad_h_n")
         grad_x = None if tape._input_shape is None else _empty(tape._input_shape, self.dtype)
         gradients = _empty(self._parameter_elements, self.dtype)
-        flow = None
+        flow = FlowArrays(self._layer_directions, time) if gradient_flow else None
         options = None
-        if gradient_flow:
-            flow = np.zeros((self._layer_directions, time), np.float64)
-            options = byref(_abi.rnn_backward_options(hidden_flow=address(flow), hidden_flow_count=flow.size))
+        hidden_clip = real(hidden_clip, "hidden_clip")
+        if flow is not None or hidden_clip != 0:
+            fields = {} if flow is None else flow.fields()
+            options = byref(_abi.rnn_backward_options(hidden_clip=hidden_clip, **fields))
         state = self._take_state(batch) if self._states else None
         try:
             if state is not None and final is not None:
@@ -477,23 +552,60 @@ class Model:
             input=grad_x,
             state=self._nest(leaves),
             parameters=self._split(gradients),
-            flow=None if flow is None else GradientFlow(hidden=flow, labels=self._flow_labels()),
+            flow=None if flow is None else flow.report(*self._flow_names()),
         )
 
-    def _flow_labels(self) -> Tuple[str, ...]:
-        """The rows of the gradient flow: node, layer and direction, as far as there are several."""
+    def _flow_names(self) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+        """Of the rows of the gradient flow: node, layer and direction, as far as there are several; and their gates' letters."""
         hidden = [info for info in self._states if info.name.endswith(".h")]
-        labels = []
+        shapes = {info.name: info.shape for info in self._parameters}
+        states = {info.name: info for info in self._states}
+        labels, gates = [], []
         for info in hidden:
             node = info.name[: -len("h")]
-            names = [parameter.name for parameter in self._parameters if parameter.name.startswith(node)]
-            directions = 2 if any(name.endswith("_reverse") for name in names) else 1
-            for row in range(info.shape[0]):
+            directions = 2 if node + "weight_ih_l0_reverse" in shapes else 1
+            if node + "c" in states:
+                letters = "ifgo"
+            else:
+                letters = "rzn" if shapes[node + "weight_ih_l0"][0] == 3 * info.shape[2] else "h"
+            layers = info.shape[0] // (1 if node + "h_reverse" in states else directions)
+            for row in range(layers * directions):
                 label = f"layer {row // directions}"
                 if directions == 2:
                     label += " backward" if row % 2 else " forward"
                 labels.append(f"{node[:-1]}: {label}" if len(hidden) > 1 else label)
-        return tuple(labels) if len(labels) == self._layer_directions else ()
+                gates.append(letters)
+        if len(labels) != self._layer_directions:
+            return (), ()
+        return tuple(labels), tuple(gates)
+
+    def _read_tape(self, tape: Tape, names: Sequence[str]) -> Dict[str, np.ndarray]:
+        """What `Tape.read` gives."""
+        info = _abi.rnn_tensor_info()
+        time, batch, batched = tape._key
+        found: Dict[str, np.ndarray] = {}
+        known: List[str] = []
+        for index in itertools.count():
+            status = _abi.rnn_tape_tensor_info(tape._handle.value, index, byref(info))
+            if status == _abi.RNN_ERROR_NOT_FOUND:
+                break
+            check(status)
+            full, shape = info.name, tuple(info.shape[: info.rank])
+            name = full.decode()[len(self._prefix) :]
+            known.append(name)
+            if names and name not in names:
+                continue
+            array = _empty(shape, self.dtype)
+            check(self._c_tape_read(tape._handle.value, full, address(array), array.size))
+            if not batched:
+                array = array[:, 0]
+            elif self.batch_first:
+                array = np.ascontiguousarray(array.swapaxes(0, 1))
+            found[name] = array
+        unknown = [repr(name) for name in names if name not in known]
+        if unknown:
+            raise argument_error(f"the tape has no {', '.join(unknown)}, expected of {', '.join(known) or 'nothing'}")
+        return found
 
     def stream(self, batch: int = 1, num_threads: int = 1) -> Stream:
         """A stream: this model, a state of zeros and all scratch memory, for one step at a time.
@@ -546,9 +658,20 @@ class SequenceModel(Model):
         initial = None if hx is None else self._pack(self._leaves(hx, "hx"), key[1], key[2], "hx")
         return key, features, tokens, initial, None if lengths is None else as_lengths(lengths, key[1])
 
-    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, Any]:
+    def __call__(
+        self,
+        x: Any,
+        hx: Any = None,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
+    ) -> Tuple[np.ndarray, Any]:
         key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
-        y, leaves = self._execute(self._c_run, key, features, tokens, lengths, initial, self._run_options)
+        options = self._options_of_run(key, mask, padding_value, padding, zero_state_of_empty_rows)
+        y, leaves = self._execute(self._c_run, key, features, tokens, lengths, initial, options)
         return y, self._nest(leaves)
 
     def forward_train(
@@ -559,6 +682,10 @@ class SequenceModel(Model):
         *,
         step: Optional[int] = None,
         first_time: int = 0,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Any, Tape]:
         """As a call, with dropout, and keeps what `backward` needs.
 
@@ -566,7 +693,7 @@ class SequenceModel(Model):
 
         Parameters
         ----------
-        x, hx, lengths
+        x, hx, lengths, mask, padding_value, padding, zero_state_of_empty_rows
             As for a call.
         step : int, optional
             Chooses the dropout masks, together with the model's seed: the same step gives the same masks. By default each
@@ -580,7 +707,11 @@ class SequenceModel(Model):
             y and state as a call gives them; `tape` is for `backward`.
         """
         key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
-        y, leaves, tape = self._execute_train(key, features, tokens, lengths, initial, step, first_time)
+        options = {
+            "mask": mask, "padding_value": padding_value, "padding": padding,
+            "zero_state_of_empty_rows": zero_state_of_empty_rows,
+        }  # fmt: skip
+        y, leaves, tape = self._execute_train(key, features, tokens, lengths, initial, step, first_time, options)
         return y, self._nest(leaves), tape
 
 

@@ -12,6 +12,7 @@ from . import _abi
 from ._arrays import address
 from ._handle import Handle, create
 from ._network import LAYOUT_KEY, Model, text_of
+from ._options import from_file, output_width
 from .errors import RNNError, argument_error, check
 from .layers import BIAS_NAMES, CELLS, plain_bias
 from .modules import Embedding, Linear
@@ -119,11 +120,12 @@ def _chain(nodes: List[Dict[str, Any]]) -> Optional[List[Spec]]:
                 "bias": plain_bias(BIAS_NAMES[node["bias"]], node.get("variant")),
                 "dropout": float(node["dropout"]),
                 "bidirectional": node["bidirectional"],
+                **from_file(kind, node),
             }
             for choice in ("nonlinearity", "variant"):
                 if choice in node:
                     spec[choice] = node[choice]
-            width = node["hidden_size"] * (2 if node["bidirectional"] else 1)
+            width = output_width(spec)
         elif kind == "embedding":
             spec = {"vocabulary": node["vocabulary_size"], "size": node["embedding_size"]}
             width = node["embedding_size"]

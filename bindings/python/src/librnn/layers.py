@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from . import _abi, gates
+from . import _abi, _options, gates
 from ._arrays import float_dtype, positive, real
 from ._builder import Builder, choose, fresh_seed
 from ._handle import Handle
-from ._network import SequenceModel
-from .errors import argument_error, shape_error, unsupported
+from ._network import SequenceModel, nested_state, state_leaves
+from ._options import OPTIONS
+from .errors import argument_error
 
 Layer = TypeVar("Layer", bound="RecurrentLayer")
 
@@ -39,7 +40,7 @@ def show_layer(name: str, config: Mapping[str, Any]) -> str:
     """The call that makes a layer, without what is the default."""
     plain = {
         "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
-        "dtype": "float32", "nonlinearity": "tanh",
+        "dtype": "float32", "nonlinearity": "tanh", **OPTIONS["lstm"],
     }  # fmt: skip
     rest = {key: value for key, value in config.items() if key not in ("input_size", "hidden_size")}
     shown = [f"{config['input_size']}, {config['hidden_size']}"]
@@ -59,6 +60,7 @@ def add_recurrent(builder: Builder, name: str, cell: str, node: Mapping[str, Any
         bidirectional=int(node["bidirectional"]),
         dropout=node["dropout"],
     )
+    _options.fill(options, cell, node)
     builder.add("recurrent", name, None, byref(options))
 
 
@@ -69,6 +71,15 @@ class RecurrentLayer(SequenceModel):
     cell: ClassVar[str]
     #: The layer was made by `from_gates` of biases [H] rather than [1, H].
     _flat_biases = False
+
+    direction: str
+    merge: str
+    hidden_size_reverse: Optional[int]
+    residual: bool
+    learn_initial_state: bool
+    recurrent_dropout: float
+    gate_clip: float
+    activations: _options.Activations
 
     def __init__(
         self,
@@ -86,11 +97,17 @@ class RecurrentLayer(SequenceModel):
         seed: Optional[int],
         nonlinearity: Optional[str] = None,
         variant: Optional[str] = None,
+        options: Mapping[str, Any],
     ) -> None:
         self._describe(
             input_size, hidden_size, num_layers, bias=bias, dropout=dropout, bidirectional=bidirectional,
             nonlinearity=nonlinearity, variant=variant,
         )  # fmt: skip
+        self._set_options(
+            _options.checked(
+                self.cell, options, hidden_size=self.hidden_size, bidirectional=self.bidirectional, nonlinearity=nonlinearity
+            )
+        )
         if forget_bias and self.cell != "lstm":
             raise argument_error(f"forget_bias is {forget_bias!r}, but {type(self).__name__} has no forget gate")
         seed = fresh_seed(seed)
@@ -130,12 +147,20 @@ class RecurrentLayer(SequenceModel):
         """A layer on a network that exists; `node` as `_node` gives it."""
         layer = cls.__new__(cls)
         layer._set_choices(node)
-        layer._describe(**{"nonlinearity": None, "variant": None, **node})
+        options = {name: node[name] for name in OPTIONS[cls.cell]}
+        sizes = {name: value for name, value in node.items() if name not in options}
+        layer._describe(**{"nonlinearity": None, "variant": None, **sizes})
+        layer._set_options(options)
         layer._adopt(network, fresh_seed(None))
         return layer
 
     def _set_choices(self, node: Mapping[str, Any]) -> None:
         """Keep what only one kind of layer has."""
+
+    def _set_options(self, options: Mapping[str, Any]) -> None:
+        """Keep the options, each in the form that `_options.checked` gives it."""
+        for name, value in options.items():
+            setattr(self, name, value)
 
     def _node(self) -> Dict[str, Any]:
         """The constructor's arguments that describe the node of the network."""
@@ -146,13 +171,30 @@ class RecurrentLayer(SequenceModel):
             "bias": self.bias,
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
+            **{name: getattr(self, name) for name in OPTIONS[self.cell]},
         }
+
+    def _nest(self, leaves: Sequence[np.ndarray]) -> Any:
+        return nested_state(leaves, self.cell == "lstm") if self._split_directions else leaves[0]
+
+    def _leaves(self, state: Any, name: str) -> Sequence[Any]:
+        return state_leaves(state, self.cell == "lstm", self._split_directions, name)
 
     def _config(self) -> Dict[str, Any]:
         """The constructor's arguments, without seed and init."""
         return {**self._node(), "batch_first": self.batch_first, "dtype": self.dtype.name}
 
-    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, Any]:
+    def __call__(
+        self,
+        x: Any,
+        hx: Any = None,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
+    ) -> Tuple[np.ndarray, Any]:
         """Run the layer over a batch of sequences.
 
         Parameters
@@ -160,19 +202,33 @@ class RecurrentLayer(SequenceModel):
         x : array_like, shape (T, N, I), (N, T, I) with batch_first, or (T, I) without a batch
             T may be 0, and need not be the T of training.
         hx : array_like, shape (L*D, N, H), or (L*D, H) without a batch; for LSTM a pair (h_0, c_0)
-            The initial state; None is zeros, with the same bits. Layers are in order, the forward direction first.
+            The initial state; None is zeros, with the same bits, or the learned initial state. Layers are in order, the forward
+            direction first. With a projection h is [.., P]. Where the directions differ in size, h (and c) is a pair (forward
+            [L, N, H], backward [L, N, H2]).
         lengths : sequence of N ints, optional
-            Row n ends after ``lengths[n] <= T`` steps, in any order of lengths. Past its end nothing is read, y is 0 and the
-            state stays; the backward direction begins at the row's own last step.
+            Row n ends after ``lengths[n] <= T`` steps, in any order of lengths. Past its end nothing is read, y is padding and
+            the state stays; the backward direction begins at the row's own last step.
+        mask : array_like of bool or uint8, shape (T, N), (N, T) with batch_first, or (T,) without a batch, optional
+            A step of a row where it is False is left out, as if the row did not have it: padding on the left, and holes.
+            Together with lengths, a step must be within both.
+        padding_value : float
+            What y is at steps that a row does not have.
+        padding : {"value", "repeat"}
+            "repeat": y there is that of the step before, 0 before the first, as in Keras.
+        zero_state_of_empty_rows : bool
+            The final state of a row without any step is 0, as in onnxruntime, rather than its initial state.
 
         Returns
         -------
         y : ndarray, shape (T, N, D*H), laid out as x
-            The output of the last layer at each step; of both directions side by side.
-        h_n : ndarray, shape (L*D, N, H); for LSTM a pair (h_n, c_n)
+            The output of the last layer at each step; of both directions side by side, or merged to (T, N, H).
+        h_n : ndarray, shape (L*D, N, H); for LSTM a pair (h_n, c_n); structured as `hx`
             The state after each row's last step.
         """
-        return super().__call__(x, hx, lengths)
+        return super().__call__(
+            x, hx, lengths, mask=mask, padding_value=padding_value, padding=padding,
+            zero_state_of_empty_rows=zero_state_of_empty_rows,
+        )  # fmt: skip
 
     def __reduce__(self) -> Tuple[Any, ...]:
         spelled = getattr(self, "_variant_spelled", None)
@@ -191,21 +247,24 @@ class RecurrentLayer(SequenceModel):
         Returns
         -------
         dict of str to ndarray, or a pair or list of them
-            Copies: W_x* [I, H], W_h* [H, H], b_* [1, H] (or [H], where `from_gates` got them so). A dict for one layer; a pair
-            of dicts (forward, backward) for each bidirectional layer; a list of those for more than one layer. Two biases
-            that are simply added come as one: the sum in float64, rounded once.
+            Copies: W_x* [I, H], W_h* [H, H], b_* [1, H] (or [H], where `from_gates` got them so); where the layer has them, w_c*
+            [1, H] (peepholes), W_hr [H, P] (projection), h_0 and c_0 (learned initial state). A dict for one layer; a pair of
+            dicts (forward, backward) for each bidirectional layer; a list of those for more than one layer. Two biases that are
+            simply added come as one: the sum in float64, rounded once.
         """
         parameters = self.state_dict()
-        variant = getattr(self, "variant", None)
         layers: List[gates.LayerGates] = []
         for layer in range(self.num_layers):
             directions = [
-                gates.from_parameters(self.cell, variant, parameters, gates.suffix(layer, direction))
+                gates.from_parameters(
+                    self.cell, getattr(self, "variant", None), parameters, gates.suffix(layer, direction),
+                    coupled=getattr(self, "coupled_gates", False),
+                )
                 for direction in range(2 if self.bidirectional else 1)
-            ]
+            ]  # fmt: skip
             if self._flat_biases:
                 for letters in directions:
-                    letters.update({name: b.reshape(-1) for name, b in letters.items() if name.startswith("b_")})
+                    letters.update({name: b.reshape(-1) for name, b in letters.items() if len(b) == 1 and name[0] != "W"})
             layers.append((directions[0], directions[1]) if self.bidirectional else directions[0])
         return layers[0] if self.num_layers == 1 else layers
 
@@ -213,23 +272,33 @@ class RecurrentLayer(SequenceModel):
     def _from_gates(
         cls: Type[Layer], layers: Any, letters: Mapping[str, Any], keywords: Dict[str, Any]
     ) -> Layer:
-        stack = gates.as_layers(layers, letters)
-        variant = keywords.get("variant")
+        options = {name: value for name, value in letters.items() if name in OPTIONS[cls.cell]}
+        for name, source in gates.DERIVED.items():
+            if name in options:
+                raise argument_error(f"{name} is not for from_gates: it comes from {source}")
+        stack = gates.as_layers(layers, {name: value for name, value in letters.items() if name not in options})
+        variant, coupled = keywords.get("variant"), bool(options.get("coupled_gates"))
         dtype = float_dtype(keywords["dtype"])
-        bias, _ = gates.bias_letters(cls.cell, variant, list(stack[0][0]))
+        first = list(stack[0][0])
+        bias, _ = gates.bias_letters(cls.cell, variant, first)
         state: Dict[str, np.ndarray] = {}
         for index, directions in enumerate(stack):
             for direction, letters in enumerate(directions):
                 place = f"layer {index}" + (", backward" if direction else "")
-                arrays = gates.to_parameters(cls.cell, variant, letters, dtype, bias, place)
+                arrays = gates.to_parameters(cls.cell, variant, letters, dtype, first, place, coupled=coupled)
                 state.update({name + gates.suffix(index, direction): array for name, array in arrays.items()})
-        size, hidden = state["weight_ih_l0"].shape[1], state["weight_hh_l0"].shape[1]
+        hidden = [np.shape(directions["W_x" + gates.LETTERS[cls.cell][0]])[1] for directions in stack[0]]
+        options["learn_initial_state"] = "h_0" in first
+        if cls.cell == "lstm":
+            options["peepholes"] = "w_ci" in first
+            options["proj_size"] = state["weight_hr_l0"].shape[0] if "weight_hr_l0" in state else 0
         layer = cls(
-            size, hidden, len(stack), bias=BIAS_NAMES[bias], bidirectional=len(stack[0]) == 2, init="zeros", **keywords
-        )
+            state["weight_ih_l0"].shape[1], hidden[0], len(stack), bias=BIAS_NAMES[bias], bidirectional=len(hidden) == 2,
+            hidden_size_reverse=hidden[1] if len(hidden) == 2 else None, init="zeros", **keywords, **options,
+        )  # fmt: skip
         layer.load_state_dict(state)
-        biases = [np.ndim(value) for name, value in stack[0][0].items() if name.startswith("b_")]
-        layer._flat_biases = bool(biases) and max(biases) == 1
+        flat = [np.ndim(value) for name, value in stack[0][0].items() if name[0] != "W"]
+        layer._flat_biases = bool(flat) and max(flat) == 1
         return layer
 
 
@@ -252,6 +321,26 @@ class RNN(RecurrentLayer):
         Probability that an output of a layer, but the last, is dropped in `forward_train`; below 1.
     bidirectional : bool
         A second cell with weights of its own reads each sequence backwards.
+    direction : {"forward", "reverse"}
+        "reverse": the one direction reads each row backwards, from the row's own last step; y stays at its step. Parameters
+        have no suffix. Not together with bidirectional.
+    merge : {"concat", "sum", "mean", "product"}
+        How the two directions of a bidirectional layer become its output.
+    hidden_size_reverse : int, optional
+        H of the backward direction, where it differs. States are then pairs (forward, backward).
+    residual : bool
+        From the second layer on, a layer's input is added to its output.
+    learn_initial_state : bool
+        The initial state is a parameter, h_0_l0 [H] (and c_0_l0), zeros at first: used where a call gets no hx.
+    recurrent_dropout : float
+        Probability that an element of H_{t-1} is dropped where it enters the products with W_h, in `forward_train`: one mask for
+        all steps of a row.
+    gate_clip : float
+        The input of each gate's and candidate's activation is kept in [-gate_clip, gate_clip] (ONNX calls it clip); 0 means no
+        limit.
+    activations : dict, or pair of dicts (forward, backward), optional
+        Letter of a gate to its activation: a name, an `Activation`, or a tuple such as ("hard_sigmoid", 0.2, 0.5). The letters
+        are h; of GRU r, z, n; of LSTM i, f, g, o, h. What is left out is as usual.
     dtype : {"float32", "float64"}
     init : {"pytorch", "normal", "orthogonal", "zeros"}
         Initial weights: U(-1/√H, 1/√H) as PyTorch; the textbook's N(0, 0.01²) with zero biases; Keras' orthogonal recurrent and
@@ -276,6 +365,14 @@ class RNN(RecurrentLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        direction: str = "forward",
+        merge: str = "concat",
+        hidden_size_reverse: Optional[int] = None,
+        residual: bool = False,
+        learn_initial_state: bool = False,
+        recurrent_dropout: float = 0.0,
+        gate_clip: float = 0.0,
+        activations: Any = None,
         dtype: Any = "float32",
         init: str = "pytorch",
         forget_bias: float = 0.0,
@@ -286,6 +383,11 @@ class RNN(RecurrentLayer):
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
             bidirectional=bidirectional, dtype=dtype, init=init, forget_bias=forget_bias, seed=seed,
             nonlinearity=nonlinearity,
+            options={
+                "direction": direction, "merge": merge, "hidden_size_reverse": hidden_size_reverse, "residual": residual,
+                "learn_initial_state": learn_initial_state, "recurrent_dropout": recurrent_dropout, "gate_clip": gate_clip,
+                "activations": activations,
+            },
         )  # fmt: skip
 
     @classmethod
@@ -311,8 +413,10 @@ class RNN(RecurrentLayer):
         W_hh : array_like, shape (H, H)
         b_h : array_like, shape (1, H) or (H,)
             May be left out: no bias.
+        h_0 : array_like, shape (1, H) or (H,)
+            A learned initial state; may be left out.
         nonlinearity, batch_first, dropout, dtype, seed
-            As for the constructor.
+            As for the constructor; also its further options: direction, merge, residual, activations, ….
         """
         keywords = {
             "nonlinearity": nonlinearity, "batch_first": batch_first, "dropout": dropout, "dtype": dtype, "seed": seed,
@@ -324,12 +428,6 @@ class RNN(RecurrentLayer):
 
     def _node(self) -> Dict[str, Any]:
         return {**super()._node(), "nonlinearity": self.nonlinearity}
-
-    def _nest(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
-        return leaves[0]
-
-    def _leaves(self, state: Any, name: str) -> Sequence[Any]:
-        return (state,)
 
 
 class GRU(RecurrentLayer):
@@ -350,8 +448,9 @@ class GRU(RecurrentLayer):
         By default "reset_before". To load weights without biases it must be spelled out, since their names do not tell.
     bias : {True, "single", False}
         True: as the variant has it. "single": one for each gate, bias_l0; the recurrent product of reset_after then has none.
-    input_size, hidden_size, num_layers, batch_first, dropout, bidirectional, dtype, init, forget_bias, seed
-        As for `RNN`.
+    input_size, hidden_size, num_layers, batch_first, dropout, bidirectional, direction, merge, hidden_size_reverse, residual, \
+    learn_initial_state, recurrent_dropout, gate_clip, activations, dtype, init, forget_bias, seed
+        As for `RNN`. Letters of activations: r, z, n.
     """
 
     cell = "gru"
@@ -368,6 +467,14 @@ class GRU(RecurrentLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        direction: str = "forward",
+        merge: str = "concat",
+        hidden_size_reverse: Optional[int] = None,
+        residual: bool = False,
+        learn_initial_state: bool = False,
+        recurrent_dropout: float = 0.0,
+        gate_clip: float = 0.0,
+        activations: Any = None,
         dtype: Any = "float32",
         init: str = "pytorch",
         forget_bias: float = 0.0,
@@ -379,6 +486,11 @@ class GRU(RecurrentLayer):
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
             bidirectional=bidirectional, dtype=dtype, init=init, forget_bias=forget_bias, seed=seed,
             variant=self.variant,
+            options={
+                "direction": direction, "merge": merge, "hidden_size_reverse": hidden_size_reverse, "residual": residual,
+                "learn_initial_state": learn_initial_state, "recurrent_dropout": recurrent_dropout, "gate_clip": gate_clip,
+                "activations": activations,
+            },
         )  # fmt: skip
 
     @classmethod
@@ -404,8 +516,10 @@ class GRU(RecurrentLayer):
         W_hr, W_hz, W_hh : array_like, shape (H, H)
         b_r, b_z, b_h : array_like, shape (1, H) or (H,)
             All or none. reset_after also takes b_xh and b_hh in place of b_h.
+        h_0 : array_like, shape (1, H) or (H,)
+            A learned initial state; may be left out.
         variant, batch_first, dropout, dtype, seed
-            As for the constructor.
+            As for the constructor; also its further options: direction, merge, residual, activations, ….
         """
         keywords = {
             "variant": variant, "batch_first": batch_first, "dropout": dropout, "dtype": dtype, "seed": seed,
@@ -448,12 +562,6 @@ class GRU(RecurrentLayer):
     def _node(self) -> Dict[str, Any]:
         return {**super()._node(), "variant": self.variant}
 
-    def _nest(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
-        return leaves[0]
-
-    def _leaves(self, state: Any, name: str) -> Sequence[Any]:
-        return (state,)
-
 
 class LSTM(RecurrentLayer):
     """Long short-term memory.
@@ -464,14 +572,34 @@ class LSTM(RecurrentLayer):
     Parameters
     ----------
     proj_size : int
-        0. A projection comes with a later version.
+        P above 0: H_t = (O_t ⊙ tanh(C_t)) W_hr, with weight_hr_l0 [P, H]; h is [.., P] and c stays [.., H]. 0: no projection.
     forget_bias : float
         Added to the forget gate's initial bias (to bias_ih where there are two).
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, init, seed
+    runtime_forget_bias : float
+        A constant that is added to the forget gate's input in each step, beside any bias, as in TensorFlow 1.
+    peepholes : bool
+        Diagonal connections from the memory cell, weight_peephole_l0 [3, H], rows i, f, o: the input and forget gates see
+        C_{t-1}, the output gate sees C_t.
+    coupled_gates : bool
+        F_t = 1 - I_t. The rows of f in weights and biases are there and not used; their gradient is 0.
+    cell_clip : float
+        C_t is kept in [-cell_clip, cell_clip] before it is used and passed on; 0 means no limit.
+    gate_clip_output : bool
+        gate_clip also limits the input of h(C_t), as the text of ONNX says and onnxruntime does not.
+    activations : dict, or pair of dicts
+        Letters i, f, g, o, and h for the function of C_t; g is the candidate.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, direction, merge, hidden_size_reverse, \
+    residual, learn_initial_state, recurrent_dropout, gate_clip, dtype, init, seed
         As for `RNN`.
     """
 
     cell = "lstm"
+    proj_size: int
+    peepholes: bool
+    coupled_gates: bool
+    cell_clip: float
+    gate_clip_output: bool
+    runtime_forget_bias: float
 
     def __init__(
         self,
@@ -484,17 +612,34 @@ class LSTM(RecurrentLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        direction: str = "forward",
+        merge: str = "concat",
+        hidden_size_reverse: Optional[int] = None,
+        residual: bool = False,
+        learn_initial_state: bool = False,
+        recurrent_dropout: float = 0.0,
+        gate_clip: float = 0.0,
+        activations: Any = None,
+        peepholes: bool = False,
+        coupled_gates: bool = False,
+        cell_clip: float = 0.0,
+        gate_clip_output: bool = False,
+        runtime_forget_bias: float = 0.0,
         dtype: Any = "float32",
         init: str = "pytorch",
         forget_bias: float = 0.0,
         seed: Optional[int] = None,
     ) -> None:
-        if proj_size != 0:
-            raise unsupported(f"proj_size is {proj_size!r}: this version of librnn has no projection, only proj_size=0")
-        self.proj_size = 0
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
             bidirectional=bidirectional, dtype=dtype, init=init, forget_bias=forget_bias, seed=seed,
+            options={
+                "direction": direction, "merge": merge, "hidden_size_reverse": hidden_size_reverse, "residual": residual,
+                "learn_initial_state": learn_initial_state, "recurrent_dropout": recurrent_dropout, "gate_clip": gate_clip,
+                "activations": activations,
+                "proj_size": proj_size, "peepholes": peepholes, "coupled_gates": coupled_gates, "cell_clip": cell_clip,
+                "gate_clip_output": gate_clip_output, "runtime_forget_bias": runtime_forget_bias,
+            },
         )  # fmt: skip
 
     @classmethod
@@ -518,23 +663,21 @@ class LSTM(RecurrentLayer):
         W_xi, W_xf, W_xc, W_xo : array_like, shape (I, H)
         W_hi, W_hf, W_hc, W_ho : array_like, shape (H, H)
         b_i, b_f, b_c, b_o : array_like, shape (1, H) or (H,)
-            All or none.
+            All or none. With ``coupled_gates=True`` there are no W_xf, W_hf, b_f and w_cf.
+        w_ci, w_cf, w_co : array_like, shape (1, H) or (H,)
+            Peepholes: all or none.
+        W_hr : array_like, shape (H, P)
+            The projection; W_h* are then [P, H].
+        h_0, c_0 : array_like, shape (1, H) or (H,)
+            A learned initial state: both or none. With a projection h_0 is [1, P].
         batch_first, dropout, dtype, seed
-            As for the constructor.
+            As for the constructor; also its further options: merge, activations, cell_clip, ….
         """
         keywords = {"batch_first": batch_first, "dropout": dropout, "dtype": dtype, "seed": seed}
         return cls._from_gates(layers, letters, keywords)
 
-    def _set_choices(self, node: Mapping[str, Any]) -> None:
-        self.proj_size = 0
-
-    def _nest(self, leaves: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
-        return leaves[0], leaves[1]
-
-    def _leaves(self, state: Any, name: str) -> Sequence[Any]:
-        if not isinstance(state, (tuple, list)) or len(state) != 2:
-            raise shape_error(f"{name} is {type(state).__name__}, expected a pair (h, c)")
-        return tuple(state)
+    def _nest(self, leaves: Sequence[np.ndarray]) -> Tuple[Any, Any]:
+        return super()._nest(leaves) if self._split_directions else (leaves[0], leaves[1])
 
 
 CELLS: Dict[str, Type[RecurrentLayer]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}

@@ -115,7 +115,7 @@ class WeightedModule(Model):
     def forward_train(self, x: Any) -> Tuple[np.ndarray, Tape]:
         """As a call, and keeps what `backward` needs: y, and the tape."""
         features, tokens, shape = self._each(x)
-        y, _, tape = self._execute_train((math.prod(shape), 1, False), features, tokens, None, None, 0, 0)
+        y, _, tape = self._execute_train((math.prod(shape), 1, False), features, tokens, None, None, 0, 0, {})
         tape._output_shape = shape + (self.output_size,)
         return y.reshape(tape._output_shape), tape
 

@@ -18,7 +18,8 @@ class Network(Model):
     """A network that is neither one layer nor a chain of modules. Comes from `load`.
 
     Feature inputs stand side by side in x [T, N, sum of their sizes], token inputs in tokens [T, N, K] ([T, N] for one), in
-    the order of the file. States are a dict of arrays [L*D, N, H], named ``NODE.h`` and, for LSTM, ``NODE.c``.
+    the order of the file. States are a dict of arrays [L*D, N, H], named ``NODE.h`` and, for LSTM, ``NODE.c``; where the
+    directions of a node differ in size, ``NODE.h`` and ``NODE.h_reverse``, each [L, N, H].
     """
 
     @classmethod
@@ -28,7 +29,16 @@ class Network(Model):
         return model
 
     def run(
-        self, x: Any = None, tokens: Any = None, state: Optional[Mapping[str, Any]] = None, lengths: Any = None
+        self,
+        x: Any = None,
+        tokens: Any = None,
+        state: Optional[Mapping[str, Any]] = None,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
         """Run the network over a batch of sequences.
 
@@ -42,6 +52,8 @@ class Network(Model):
             The initial state; what is left out is zeros.
         lengths : sequence of N ints, optional
             Row n ends after ``lengths[n]`` steps.
+        mask, padding_value, padding, zero_state_of_empty_rows
+            As for a call of a layer.
 
         Returns
         -------
@@ -50,7 +62,8 @@ class Network(Model):
             The final state.
         """
         key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
-        y, leaves = self._execute(self._c_run, key, x, tokens, lengths, initial, self._run_options)
+        options = self._options_of_run(key, mask, padding_value, padding, zero_state_of_empty_rows)
+        y, leaves = self._execute(self._c_run, key, x, tokens, lengths, initial, options)
         return y, self._nest(leaves)
 
     __call__ = run
@@ -64,6 +77,10 @@ class Network(Model):
         *,
         step: Optional[int] = None,
         first_time: int = 0,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Dict[str, np.ndarray], Tape]:
         """As `run`, with dropout, and keeps what `backward` needs; `step` and `first_time` choose the dropout masks.
 
@@ -72,7 +89,11 @@ class Network(Model):
         y, state, tape
         """
         key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
-        y, leaves, tape = self._execute_train(key, x, tokens, lengths, initial, step, first_time)
+        options = {
+            "mask": mask, "padding_value": padding_value, "padding": padding,
+            "zero_state_of_empty_rows": zero_state_of_empty_rows,
+        }  # fmt: skip
+        y, leaves, tape = self._execute_train(key, x, tokens, lengths, initial, step, first_time, options)
         return y, self._nest(leaves), tape
 
     def _arguments(

@@ -9,7 +9,8 @@ import numpy as np
 from ._arrays import float_dtype
 from ._builder import Builder, fresh_seed
 from ._handle import Handle
-from ._network import SequenceModel
+from ._network import SequenceModel, nested_state, state_leaves
+from ._options import output_width
 from .errors import argument_error, dtype_error, shape_error
 from .layers import CELLS, RecurrentLayer, add_recurrent, show_layer
 from .modules import Module, WeightedModule, add_module, show_module
@@ -93,7 +94,7 @@ class Sequential(SequenceModel):
                 if first:
                     builder.add("input", "input", node["input_size"])
                 add_recurrent(builder, str(index), kind, node)
-                width = node["hidden_size"] * (2 if node["bidirectional"] else 1)
+                width = output_width(node)
             else:
                 add_module(builder, str(index), kind, node, first)
                 width = node.get("output_size", node.get("size", width))
@@ -112,36 +113,44 @@ class Sequential(SequenceModel):
         return model
 
     def _group(self) -> None:
-        """How many states, h or h and c, each recurrent module has."""
-        self._widths = [2 if kind == "lstm" else 1 for kind, _ in self._specs if kind in CELLS]
+        """Of each recurrent module: whether it has c beside h, and whether its directions differ in size."""
+        names = {info.name for info in self._states}
+        self._groups = [
+            (kind == "lstm", f"{index}.h_reverse" in names) for index, (kind, _) in enumerate(self._specs) if kind in CELLS
+        ]
 
     def _nest(self, leaves: Sequence[np.ndarray]) -> List[Any]:
         state: List[Any] = []
-        rest = list(leaves)
-        for width in self._widths:
-            state.append(rest.pop(0) if width == 1 else (rest.pop(0), rest.pop(0)))
+        begin = 0
+        for has_cell, split in self._groups:
+            end = begin + (1 + has_cell) * (1 + split)
+            state.append(nested_state(leaves[begin:end], has_cell))
+            begin = end
         return state
 
     def _leaves(self, state: Any, name: str) -> Sequence[Any]:
-        if not isinstance(state, (list, tuple)) or len(state) != len(self._widths):
+        if not isinstance(state, (list, tuple)) or len(state) != len(self._groups):
             raise shape_error(
                 f"{name} is {type(state).__name__}"
                 + (f" of {len(state)}" if isinstance(state, (list, tuple)) else "")
-                + f", expected a list of {len(self._widths)}, one entry for each recurrent module"
+                + f", expected a list of {len(self._groups)}, one entry for each recurrent module"
             )
         leaves: List[Any] = []
-        for width, entry in zip(self._widths, state):
-            if width == 1:
-                leaves.append(entry)
-            elif entry is None:
-                leaves += [None, None]
-            elif isinstance(entry, (list, tuple)) and len(entry) == 2:
-                leaves += list(entry)
-            else:
-                raise shape_error(f"{name} of an LSTM is {type(entry).__name__}, expected a pair (h, c)")
+        for (has_cell, split), entry in zip(self._groups, state):
+            leaves += state_leaves(entry, has_cell, split, f"{name} of an LSTM" if has_cell else name)
         return leaves
 
-    def __call__(self, x: Any, hx: Any = None, lengths: Any = None) -> Tuple[np.ndarray, List[Any]]:
+    def __call__(
+        self,
+        x: Any,
+        hx: Any = None,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: str = "value",
+        zero_state_of_empty_rows: bool = False,
+    ) -> Tuple[np.ndarray, List[Any]]:
         """Run the chain over a batch of sequences.
 
         Parameters
@@ -151,7 +160,8 @@ class Sequential(SequenceModel):
         hx : list, optional
             One entry for each recurrent module: h_0, for LSTM (h_0, c_0), or None for zeros.
         lengths : sequence of N ints, optional
-            As for a layer.
+        mask, padding_value, padding, zero_state_of_empty_rows
+            As for a layer. The padding is that of the output of the whole chain.
 
         Returns
         -------
@@ -159,7 +169,10 @@ class Sequential(SequenceModel):
         state : list
             h_n, for LSTM (h_n, c_n), of each recurrent module.
         """
-        return super().__call__(x, hx, lengths)
+        return super().__call__(
+            x, hx, lengths, mask=mask, padding_value=padding_value, padding=padding,
+            zero_state_of_empty_rows=zero_state_of_empty_rows,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._specs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from ctypes import byref
+from ctypes import byref, c_size_t
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterable, List, Optional, Union
 
@@ -21,7 +21,16 @@ from .files import model_of
 from .losses import index, optional_index
 from .network import Network
 from .optim import Optimizer
+from .training import FlowArrays, GradientFlow
 
+#: Where the first number that is not finite was found.
+NON_FINITE: Dict[int, Optional[str]] = {
+    _abi.RNN_NON_FINITE_NONE: None,
+    _abi.RNN_NON_FINITE_FORWARD: "forward",
+    _abi.RNN_NON_FINITE_LOSS: "loss",
+    _abi.RNN_NON_FINITE_BACKWARD: "backward",
+    _abi.RNN_NON_FINITE_GRADIENT: "gradient",
+}
 LOSSES: Dict[Any, int] = {
     "cross_entropy": _abi.RNN_LOSS_CROSS_ENTROPY,
     "mse": _abi.RNN_LOSS_MSE,
@@ -51,6 +60,15 @@ class StepReport:
         Updates made.
     skipped : int
         Updates left out because the loss or a gradient was infinite or NaN; the weights are then as they were.
+    non_finite : str or None
+        What went wrong first, of the first update that was left out: ``"forward"`` (h or c of a layer), ``"loss"`` (the output or
+        the loss, with all states finite), ``"backward"`` (dL/dh_t) or ``"gradient"`` (of a parameter alone).
+    non_finite_layer : str or None
+        For ``"forward"`` the lowest layer, for ``"backward"`` the highest: a label of the gradient flow, such as ``"layer 0"``.
+    non_finite_step : int or None
+        The step t, in this call's sequence, of that layer that went wrong first.
+    non_finite_parameter : str or None
+        The first parameter whose gradient is not finite.
     state : optional
         The final state, as `hx`: pass it to the next step to carry it. Gradients stop at the border.
     """
@@ -62,7 +80,27 @@ class StepReport:
     largest: Optional[str]
     updates: int
     skipped: int
+    non_finite: Optional[str] = None
+    non_finite_layer: Optional[str] = None
+    non_finite_step: Optional[int] = None
+    non_finite_parameter: Optional[str] = None
     state: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def message(self) -> str:
+        """Why updates were left out, as a sentence that names layer, tensor and step; "" if none was."""
+        if not self.non_finite:
+            return ""
+        place = self.non_finite_layer or "a layer"
+        text = {
+            "forward": f"h or c of {place} is not finite from step {self.non_finite_step} on",
+            "loss": "the output or the loss is not finite, while all states are",
+            "backward": f"the gradient dL/dh of {place} is not finite at step {self.non_finite_step}",
+            "gradient": "the gradient of a parameter is not finite, while those of all states are",
+        }[self.non_finite]
+        if self.non_finite_parameter is not None:
+            text += f"; first parameter whose gradient is not finite: {self.non_finite_parameter}"
+        return text
 
 
 @dataclass(frozen=True)
@@ -77,10 +115,13 @@ class EpochReport:
     updates: int
     skipped: int
     seconds: float
+    #: Why the first update of the epoch that was left out was: `StepReport.message`.
+    message: str = ""
 
     def __str__(self) -> str:
         text = f"epoch {self.epoch}/{self.epochs}: loss {self.loss:.5g}, {self.steps} steps, {self.seconds:.1f} s"
-        return text + (f", {self.skipped} updates skipped: not finite" if self.skipped else "")
+        reason = f" ({self.message})" if self.message else ""
+        return text + (f", {self.skipped} updates skipped: not finite{reason}" if self.skipped else "")
 
 
 @dataclass
@@ -128,6 +169,10 @@ class Trainer:
         k2: how many steps back each update looks, at least `update_interval`, which is the default.
     dropout_seed : int
         Of the dropout masks, which also depend on the number of the step.
+    hidden_clip : float
+        Above 0: inside backpropagation through time, dL/dh_t of a row whose Euclidean norm is larger is scaled to it.
+    gradient_flow : bool
+        Keep the flow of each update's gradient for `flow`; costs time.
 
     Examples
     --------
@@ -149,6 +194,8 @@ class Trainer:
         update_interval: Optional[int] = None,
         backward_steps: Optional[int] = None,
         dropout_seed: int = 0,
+        hidden_clip: float = 0.0,
+        gradient_flow: bool = False,
     ) -> None:
         if not isinstance(model, (SequenceModel, Network)):
             raise argument_error(f"model is {type(model).__name__}, expected RNN, GRU, LSTM, Sequential or Network")
@@ -177,6 +224,8 @@ class Trainer:
             update_interval=optional_index(update_interval, "update_interval"),
             backward_steps=optional_index(backward_steps, "backward_steps"),
             dropout_seed=unsigned(dropout_seed, "dropout_seed"),
+            hidden_clip=real(hidden_clip, "hidden_clip"),
+            gradient_flow=int(bool(gradient_flow)),
         )
         double = model.dtype == np.float64
         self._c_step = _abi.rnn_trainer_step_f64 if double else _abi.rnn_trainer_step
@@ -318,8 +367,25 @@ class Trainer:
             largest=largest,
             updates=report.updates,
             skipped=report.skipped,
+            **self._non_finite(report),
             state=model._nest(leaves),
         )
+
+    def _non_finite(self, report: _abi.rnn_step_report) -> Dict[str, Any]:
+        """The fields of a `StepReport` that say what went wrong first."""
+        kind = NON_FINITE.get(report.non_finite)
+        if kind is None:
+            return {}
+        fields: Dict[str, Any] = {"non_finite": kind}
+        if kind in ("forward", "backward"):
+            labels, _ = self.model._flow_names()
+            row = report.non_finite_layer
+            fields["non_finite_layer"] = labels[row] if row < len(labels) else f"layer and direction {row}"
+            fields["non_finite_step"] = report.non_finite_step
+        if report.non_finite_parameter < len(self.model._parameters):
+            name = self.model._parameters[report.non_finite_parameter].name
+            fields["non_finite_parameter"] = name[len(self.model._prefix) :]
+        return fields
 
     def _follow(self) -> None:
         """Give the trainer's weights to the model, if they may be newer; Ctrl-C has to wait for it."""
@@ -350,6 +416,17 @@ class Trainer:
         if flat.size:
             check(self._c_gradients(self._trainer.value, address(flat), flat.size))
         return self.model._split(flat)
+
+    @property
+    def flow(self) -> GradientFlow:
+        """The flow of the last update's gradient, over the steps that it looked back; needs ``gradient_flow=True``."""
+        time, nothing = c_size_t(), _abi.rnn_backward_options()
+        with self._lock:
+            check(_abi.rnn_trainer_flow(self._trainer.value, byref(nothing), byref(time)))
+            arrays = FlowArrays(self.model._layer_directions, time.value)
+            wanted = _abi.rnn_backward_options(**arrays.fields())
+            check(_abi.rnn_trainer_flow(self._trainer.value, byref(wanted), byref(time)))
+        return arrays.report(*self.model._flow_names())
 
     def snapshot(self) -> Any:
         """A model of its own with the present weights, which later steps leave as they are."""
@@ -423,6 +500,7 @@ class Trainer:
                         updates=sum(step.updates for step in steps),
                         skipped=sum(step.skipped for step in steps),
                         seconds=time.perf_counter() - start,
+                        message=next((step.message for step in steps if step.message), ""),
                     )
                 )
                 if report_epoch is not None:

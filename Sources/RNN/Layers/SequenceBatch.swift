@@ -1,4 +1,5 @@
-/// A batch of sequences: T steps of N rows, of which row n ends after lengths[n] steps.
+/// A batch of sequences: T steps of N rows, of which some rows do not have some steps: those past the row's length, and those
+/// where a mask is 0.
 struct SequenceBatch {
   /// T.
   var stepCount: Int
@@ -6,22 +7,30 @@ struct SequenceBatch {
   var rowCount: Int
   /// [N], or nil where every row has all T steps.
   var lengths: UnsafePointer<Int64>?
+  /// [steps of the whole sequence, N], or nil.
+  var mask: UnsafePointer<UInt8>?
   /// Steps of each row that came before these, when a sequence is run in chunks.
   var firstStep = 0
 
   /// T·N.
   var cellCount: Int { stepCount &* rowCount }
 
+  /// Whether some row may lack some step.
+  var isRagged: Bool { lengths != nil || mask != nil }
+
+  @inline(__always)
   func isActive(step t: Int, row n: Int) -> Bool {
-    guard let lengths else { return true }
-    return Int64(firstStep &+ t) < lengths[n]
+    let step = firstStep &+ t
+    if let lengths, Int64(step) >= lengths[n] { return false }
+    if let mask { return mask[step &* rowCount &+ n] != 0 }
+    return true
   }
 
   /// The next run of rows in row..<limit that are active at step t: they are contiguous in memory, and go through a kernel
   /// together. nil when there are no more.
   @inline(__always)
   func activeRun(step t: Int, from row: Int, to limit: Int) -> (first: Int, count: Int)? {
-    guard lengths != nil else { return row < limit ? (row, limit &- row) : nil }
+    guard isRagged else { return row < limit ? (row, limit &- row) : nil }
     var first = row
     while first < limit, !isActive(step: t, row: first) { first &+= 1 }
     guard first < limit else { return nil }
@@ -30,9 +39,17 @@ struct SequenceBatch {
     return (first, end &- first)
   }
 
-  /// Zeros what lies past the end of each row in an array [T, N, width].
+  /// The last active step of a row in this chunk, negative if there is none.
+  func lastStep(ofRow n: Int) -> Int {
+    var last = stepCount &- 1
+    if let lengths { last = min(Int(lengths[n]) &- firstStep, stepCount) &- 1 }
+    if mask != nil { while last >= 0, !isActive(step: last, row: n) { last &-= 1 } }
+    return last
+  }
+
+  /// Zeros the steps that a row does not have in an array [T, N, width].
   func clearPadding<Scalar: BinaryFloatingPoint>(_ values: UnsafeMutablePointer<Scalar>, width: Int) {
-    guard lengths != nil else { return }
+    guard isRagged else { return }
     for t in 0..<stepCount {
       for n in 0..<rowCount where !isActive(step: t, row: n) {
         (values + (t &* rowCount &+ n) &* width).update(repeating: 0, count: width)

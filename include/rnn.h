@@ -1122,11 +1122,67 @@ RNN_CHECKED rnn_status rnn_loss_mse_f64(
     double *out_gradient, size_t gradient_count,
     const rnn_mse_options *options);
 
+typedef struct rnn_ctc_options {
+  size_t struct_size;
+  /** RNN_REDUCTION_*. The mean is PyTorch's: each row's loss over its target length (at least 1), then the mean of the rows. */
+  int32_t reduction;
+  /** 1: a row of infinite loss has loss 0 and gradient 0. 0: its gradient is NaN in its steps, as PyTorch's. */
+  int32_t zero_infinity;
+  /** The class of no label, in [0, classes). */
+  int64_t blank;
+  /** How targets lie in memory. 0: padded, [N, S]. 1: one row after the other, [sum of target_lengths]; S is not read. */
+  int32_t concatenated;
+  int32_t reserved;
+} rnn_ctc_options;
+#define RNN_CTC_OPTIONS_INIT { sizeof(rnn_ctc_options), 0, 0, 0, 0, 0 }
+
+/**
+ * Connectionist temporal classification (doi:10.1145/1143844.1143891) and its gradient: -log of the sum of the
+ * probabilities of all alignments of a row's labels to its steps. In an alignment each step has a label or the blank;
+ * equal neighbours are one label, and then the blanks fall out: "a a - b" is "a b", "a - a" is "a a". Probabilities are
+ * softmax(logits): do not apply a softmax or its logarithm before, as PyTorch's ctc_loss wants it.
+ *
+ * A row has no alignment, and an infinite loss, if its steps are fewer than its labels and a blank between each two equal
+ * neighbours. Its gradient is then NaN, unless zero_infinity is set. A row of no labels is one of blanks alone.
+ * Each row has the same bits alone and in any batch, on any number of threads. The sums over alignments are in double.
+ *
+ * @param logits          [T, N, classes].
+ * @param targets         Labels: [N, S], or as rnn_ctc_options.concatenated says. Each in [0, classes) and not the blank;
+ *                        what lies behind a row's target length is not read. May be NULL if there are none.
+ * @param input_lengths   [N]: steps of each row, 0 to T; NULL: T each. What lies behind is not read, and its gradient is 0.
+ * @param target_lengths  [N]: labels of each row, 0 to S; NULL: S each. Concatenated targets need it.
+ * @param out_loss        [1], or [N] for RNN_REDUCTION_NONE. NaN for the mean of no row.
+ * @param out_gradient    [T, N, classes]: ∂loss/∂logits, or NULL, which takes less time and memory. May be `logits` itself.
+ * @return RNN_ERROR_INVALID_ARGUMENT (a length or a label out of range, a label that is the blank, classes is 0, an
+ *         option), RNN_ERROR_BUFFER_TOO_SMALL. Thread-safe. Takes about 3 * T * (S + 1) doubles of memory for each thread.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_loss_ctc(
+    size_t T, size_t N, size_t classes, size_t S,
+    const float *logits, size_t logits_count,
+    const int64_t *targets, size_t targets_count,
+    const int64_t *input_lengths, size_t input_lengths_count,
+    const int64_t *target_lengths, size_t target_lengths_count,
+    double *out_loss, size_t loss_count,
+    float *out_gradient, size_t gradient_count,
+    const rnn_ctc_options *options);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_loss_ctc_f64(
+    size_t T, size_t N, size_t classes, size_t S,
+    const double *logits, size_t logits_count,
+    const int64_t *targets, size_t targets_count,
+    const int64_t *input_lengths, size_t input_lengths_count,
+    const int64_t *target_lengths, size_t target_lengths_count,
+    double *out_loss, size_t loss_count,
+    double *out_gradient, size_t gradient_count,
+    const rnn_ctc_options *options);
+
 typedef struct rnn_clip_report {
   size_t struct_size;
   /** Norm of all gradients together, before clipping. */
   double total_norm;
-  /** What every gradient was multiplied by: min(1, max_norm / (total_norm + 1e-6)); 1 if the norm is not finite. */
+  /** What every gradient was multiplied by: min(1, max_norm / (total_norm + 1e-6)); 1 if the norm is not finite. Of
+   *  rnn_gradients_clip_each the smallest. */
   double scale;
   /** The tensor with the largest norm, and that norm. */
   size_t largest_index;
@@ -1161,8 +1217,13 @@ RNN_CHECKED rnn_status rnn_gradients_clip_f64(
     double max_norm, double norm_type, rnn_clip_report *out_report);
 
 /**
- * Clips each tensor by its own norm, in place: every tensor times min(1, max_norm / (its norm + 1e-6)). Otherwise as
- * rnn_gradients_clip; the report's scale is the smallest. @since 0.1
+ * Clips each tensor by its own norm, in place: every tensor times min(1, max_norm / (its norm + 1e-6)), as PyTorch's
+ * clip_grad_norm_ of each tensor alone.
+ *
+ * Arguments and errors are those of rnn_gradients_clip. In the report total_norm is that of all tensors together, before,
+ * and scale is the smallest of the factors. If some gradient is infinite or NaN nothing is changed, in no tensor.
+ * Thread-safe.
+ * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_gradients_clip_each(
     float *const *gradients, const size_t *counts, size_t tensor_count,
@@ -1173,8 +1234,15 @@ RNN_CHECKED rnn_status rnn_gradients_clip_each_f64(
     double max_norm, double norm_type, rnn_clip_report *out_report);
 
 /**
- * Clips each element to [-clip_value, clip_value], in place. The report's norms are Euclidean and from before; its scale is
- * 1. If some gradient is infinite or NaN nothing is changed. @since 0.1
+ * Clips each element to [-clip_value, clip_value], in place, as PyTorch's clip_grad_value_ does. Directions change: a
+ * clipped gradient is no multiple of the whole one.
+ *
+ * Otherwise as rnn_gradients_clip. The report's norms are Euclidean and from before; its scale is 1. If some gradient is
+ * infinite or NaN nothing is changed.
+ *
+ * @param clip_value  At least 0; infinity only measures.
+ * @return RNN_ERROR_INVALID_ARGUMENT. Thread-safe.
+ * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_gradients_clip_value(
     float *const *gradients, const size_t *counts, size_t tensor_count,
@@ -1259,7 +1327,7 @@ typedef struct rnn_trainer_options {
   /** 1: use ignore_index; 0: it is -100. Cross-entropy only. */
   int32_t has_ignore_index;
   int64_t ignore_index;
-  /** Clip gradients to this global norm; 0 means no clipping. */
+  /** Clip gradients to this, in the sense of clip_mode; 0 means no clipping. */
   double clip_norm;
   /** k1 of truncated backpropagation: an update after every so many steps of a sequence; 0: one update, after all of it. */
   size_t update_interval;

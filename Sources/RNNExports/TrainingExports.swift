@@ -3,6 +3,7 @@ import RNN
 
 extension rnn_cross_entropy_options: SizedStruct {}
 extension rnn_mse_options: SizedStruct {}
+extension rnn_ctc_options: SizedStruct {}
 extension rnn_clip_report: SizedStruct {}
 extension rnn_optimizer_options: SizedStruct {}
 extension rnn_trainer_options: SizedStruct {}
@@ -16,6 +17,17 @@ extension Reduction {
     case 1: self = .sum
     case 2: self = .none
     default: throw unknown("reduction", constant)
+    }
+  }
+}
+
+extension ClipMode {
+  init(constant: Int32) throws(RNNError) {
+    switch constant {
+    case 0: self = .globalNorm
+    case 1: self = .tensorNorm
+    case 2: self = .value
+    default: throw unknown("clip_mode", constant)
     }
   }
 }
@@ -75,6 +87,42 @@ private func squaredError<Scalar: KernelScalar>(
     count: count, prediction: x, target: y, losses: losses, gradient: gradients)
 }
 
+private func temporalClassification<Scalar: KernelScalar>(
+  _ T: Int, _ N: Int, _ classes: Int, _ S: Int, _ logits: UnsafePointer<Scalar>?, _ logitsCount: Int,
+  _ targets: UnsafePointer<Int64>?, _ targetsCount: Int, _ inputLengths: UnsafePointer<Int64>?, _ inputLengthsCount: Int,
+  _ targetLengths: UnsafePointer<Int64>?, _ targetLengthsCount: Int, _ loss: UnsafeMutablePointer<Double>?, _ lossCount: Int,
+  _ gradient: UnsafeMutablePointer<Scalar>?, _ gradientCount: Int, _ options: UnsafePointer<rnn_ctc_options>?
+) throws(RNNError) {
+  let options = try RNNExports.options(options)
+  let values = try array(logits, logitsCount, named: "logits")
+  let labels = try array(targets, targetsCount, named: "targets")
+  let inputs = try array(inputLengths, inputLengthsCount, named: "input_lengths")
+  let outputs = try array(targetLengths, targetLengthsCount, named: "target_lengths")
+  let losses = try array(loss, lossCount, named: "out_loss")
+  let target = try optionalArray(gradient, gradientCount, named: "out_gradient")
+  try checkDisjoint(losses, "out_loss", values, "logits")
+  try checkDisjoint(losses, "out_loss", labels, "targets")
+  try checkDisjoint(losses, "out_loss", inputs, "input_lengths")
+  try checkDisjoint(losses, "out_loss", outputs, "target_lengths")
+  if let target {
+    if UnsafePointer(target.baseAddress) != values.baseAddress {
+      try checkDisjoint(target, "out_gradient", values, "logits")
+    }
+    try checkDisjoint(target, "out_gradient", labels, "targets")
+    try checkDisjoint(target, "out_gradient", inputs, "input_lengths")
+    try checkDisjoint(target, "out_gradient", outputs, "target_lengths")
+    try checkDisjoint(target, "out_gradient", UnsafeBufferPointer(losses), "out_loss")
+  }
+  let function = ConnectionistTemporalClassification(
+    reduction: try Reduction(constant: options.reduction), blank: options.blank,
+    zeroInfinity: try flag(options.zero_infinity, named: "zero_infinity"))
+  try function.evaluate(
+    sequenceLength: T, batchSize: N, classes: classes, logits: values,
+    targets: try flag(options.concatenated, named: "concatenated") ? .concatenated(labels) : .padded(labels, width: S),
+    inputLengths: inputLengths == nil ? nil : inputs, targetLengths: targetLengths == nil ? nil : outputs, losses: losses,
+    gradient: target)
+}
+
 /// Refuses tensors that share memory: with each other, or with the arrays that lead to them.
 private func checkDisjoint<Scalar: KernelScalar>(
   _ tensors: [UnsafeMutableBufferPointer<Scalar>], _ pointers: UnsafeBufferPointer<UnsafeMutablePointer<Scalar>?>,
@@ -92,7 +140,7 @@ private func checkDisjoint<Scalar: KernelScalar>(
 
 private func clip<Scalar: KernelScalar>(
   _ gradients: UnsafePointer<UnsafeMutablePointer<Scalar>?>?, _ counts: UnsafePointer<Int>?, _ tensorCount: Int,
-  _ maxNorm: Double, _ normType: Double, _ type: Scalar.Type, _ report: UnsafeMutablePointer<rnn_clip_report>?
+  _ clipping: GradientClipping, _ report: UnsafeMutablePointer<rnn_clip_report>?
 ) throws(RNNError) {
   let pointers = try array(gradients, tensorCount, named: "gradients")
   let sizes = try array(counts, tensorCount, named: "counts")
@@ -100,7 +148,7 @@ private func clip<Scalar: KernelScalar>(
   for (pointer, size) in zip(pointers, sizes) { tensors.append(try array(pointer, size, named: "a tensor of gradients")) }
   try checkDisjoint(tensors, pointers, sizes)
   try checkInfo(report)
-  let result = try GradientClipping(maxNorm: maxNorm, normType: normType).clip(tensors: tensors)
+  let result = try clipping.clip(tensors: tensors)
   guard report != nil else { return }
   var info = rnn_clip_report()
   info.total_norm = result.totalNorm
@@ -242,6 +290,7 @@ public func rnn_trainer_create(
       default: throw unknown("loss", options.loss)
       }
       what.clipNorm = options.clip_norm == 0 ? nil : options.clip_norm
+      what.clipMode = try ClipMode(constant: options.clip_mode)
       what.updateInterval = options.update_interval == 0 ? nil : options.update_interval
       what.backwardSteps = options.backward_steps == 0 ? nil : options.backward_steps
       what.dropoutSeed = options.dropout_seed
@@ -401,13 +450,49 @@ public func rnn_loss_mse(
   }
 }
 
+@_cdecl("rnn_loss_ctc") @implementation
+public func rnn_loss_ctc(
+  _ T: Int, _ N: Int, _ classes: Int, _ S: Int, _ logits: UnsafePointer<Float>!, _ logits_count: Int,
+  _ targets: UnsafePointer<Int64>!, _ targets_count: Int,
+  _ input_lengths: UnsafePointer<Int64>!, _ input_lengths_count: Int,
+  _ target_lengths: UnsafePointer<Int64>!, _ target_lengths_count: Int,
+  _ out_loss: UnsafeMutablePointer<Double>!, _ loss_count: Int,
+  _ out_gradient: UnsafeMutablePointer<Float>!, _ gradient_count: Int, _ options: UnsafePointer<rnn_ctc_options>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try temporalClassification(
+      T, N, classes, S, logits, logits_count, targets, targets_count, input_lengths, input_lengths_count, target_lengths,
+      target_lengths_count, out_loss, loss_count, out_gradient, gradient_count, options)
+  }
+}
+
 @_cdecl("rnn_gradients_clip") @implementation
 public func rnn_gradients_clip(
   _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
   _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
 ) -> rnn_status {
   catchingErrors { () throws(RNNError) in
-    try clip(gradients, counts, tensor_count, max_norm, norm_type, Float.self, out_report)
+    try clip(gradients, counts, tensor_count, GradientClipping(limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_each") @implementation
+public func rnn_gradients_clip_each(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.tensorNorm, limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_value") @implementation
+public func rnn_gradients_clip_value(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ clip_value: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.value, limit: clip_value), out_report)
   }
 }
 
@@ -500,13 +585,49 @@ public func rnn_loss_mse_f64(
   }
 }
 
+@_cdecl("rnn_loss_ctc_f64") @implementation
+public func rnn_loss_ctc_f64(
+  _ T: Int, _ N: Int, _ classes: Int, _ S: Int, _ logits: UnsafePointer<Double>!, _ logits_count: Int,
+  _ targets: UnsafePointer<Int64>!, _ targets_count: Int,
+  _ input_lengths: UnsafePointer<Int64>!, _ input_lengths_count: Int,
+  _ target_lengths: UnsafePointer<Int64>!, _ target_lengths_count: Int,
+  _ out_loss: UnsafeMutablePointer<Double>!, _ loss_count: Int,
+  _ out_gradient: UnsafeMutablePointer<Double>!, _ gradient_count: Int, _ options: UnsafePointer<rnn_ctc_options>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try temporalClassification(
+      T, N, classes, S, logits, logits_count, targets, targets_count, input_lengths, input_lengths_count, target_lengths,
+      target_lengths_count, out_loss, loss_count, out_gradient, gradient_count, options)
+  }
+}
+
 @_cdecl("rnn_gradients_clip_f64") @implementation
 public func rnn_gradients_clip_f64(
   _ gradients: UnsafePointer<UnsafeMutablePointer<Double>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
   _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
 ) -> rnn_status {
   catchingErrors { () throws(RNNError) in
-    try clip(gradients, counts, tensor_count, max_norm, norm_type, Double.self, out_report)
+    try clip(gradients, counts, tensor_count, GradientClipping(limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_each_f64") @implementation
+public func rnn_gradients_clip_each_f64(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Double>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ max_norm: Double, _ norm_type: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.tensorNorm, limit: max_norm, normType: norm_type), out_report)
+  }
+}
+
+@_cdecl("rnn_gradients_clip_value_f64") @implementation
+public func rnn_gradients_clip_value_f64(
+  _ gradients: UnsafePointer<UnsafeMutablePointer<Double>?>!, _ counts: UnsafePointer<Int>!, _ tensor_count: Int,
+  _ clip_value: Double, _ out_report: UnsafeMutablePointer<rnn_clip_report>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try clip(gradients, counts, tensor_count, GradientClipping(.value, limit: clip_value), out_report)
   }
 }
 

@@ -41,8 +41,9 @@ STATUS_NAMES = {value: name for name, value in ERRORS.items()}
 T, N, I, H, O = 3, 2, 3, 4, 2
 VOCABULARY = 5
 # Of the training functions: rows and classes of a loss, elements of a squared error, tensors of gradients, numbers of an
-# optimizer.
+# optimizer. Of CTC: T steps of N rows, and labels of a row, all but the blank 0.
 ROWS, CLASSES, ELEMENTS, TENSORS, NUMBER_COUNT = 3, 4, 6, (4, 7), 10
+LABELS = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 library = header.load(os.environ.get("LIBRNN_LIBRARY") or str(header.ROOT / "build" / "librnn.so"))
@@ -429,7 +430,8 @@ CELL_FUNCTION = re.compile(r"rnn_(vanilla|gru|lstm)_(forward|backward)(_f64)?$")
 BUILDER_FUNCTION = re.compile(r"rnn_builder_add_")
 GATES = {"vanilla": 1, "gru": 3, "lstm": 4}
 LOSS_FUNCTION = re.compile(r"rnn_loss_(cross_entropy|mse)(_f64)?$")
-CLIP_FUNCTION = re.compile(r"rnn_gradients_clip(_f64)?$")
+CTC_FUNCTION = re.compile(r"rnn_loss_ctc(_f64)?$")
+CLIP_FUNCTION = re.compile(r"rnn_gradients_clip(_each|_value)?(_f64)?$")
 TRAINER_FUNCTION = re.compile(r"rnn_trainer_(step|evaluate)(_f64)?$")
 #: Those of which a successful call leaves the trainer as it was.
 TRAINER_READER = re.compile(r"rnn_trainer_(evaluate|gradients|snapshot)(_f64)?$")
@@ -460,6 +462,10 @@ def elements(call: Call, name: str) -> Optional[int]:
         size = ROWS * CLASSES if "cross_entropy" in function else ELEMENTS
         return {"logits": size, "targets": ROWS, "class_weights": CLASSES, "prediction": size, "target": size,
                 "out_loss": 1, "out_gradient": size}.get(name)
+    if CTC_FUNCTION.match(function):
+        size = T * N * CLASSES
+        return {"logits": size, "targets": N * LABELS, "input_lengths": N, "target_lengths": N, "out_loss": 1,
+                "out_gradient": size}.get(name)
     if SAMPLE_FUNCTION.match(function):
         return {"logits": VOCABULARY, "out_token": 1}.get(name)
     if function.startswith("rnn_optimizer_step"):
@@ -505,6 +511,7 @@ NUMBERS = {
     "output_size": O, "nonlinearity": 0, "variant": 0, "bias": 1, "probability": 0.25, "capacity": 2048,
     "byte_count": None, "status": -1,
     "rows": ROWS, "classes": CLASSES, "tensor_count": len(TENSORS), "dtype": 0, "max_norm": 0.5, "norm_type": 2.0,
+    "clip_value": 0.5, "S": LABELS,
     "learning_rate": 0.25,
 }
 #: What `count` counts.
@@ -515,7 +522,7 @@ COUNTS = {"rnn_threads_set": 2, "rnn_loss_mse": ELEMENTS, "rnn_loss_mse_f64": EL
 CELL_OPTIONAL = {"hidden_state", "cell_state", "bias_ih", "bias_hh", "out_trace"}
 OPTIONAL = {
     "lengths", "state", "out_input_gradient", "final_state_gradient", "initial_state_gradient", "options", "out_length",
-    "class_weights", "out_gradient", "out_report",
+    "class_weights", "out_gradient", "out_report", "input_lengths", "target_lengths",
 }
 
 
@@ -596,9 +603,15 @@ def recipe(call: Call, parameter: Parameter) -> Argument:
         ctype = ARRAY_TYPES[parameter.target]
         if ctype is ctypes.c_int64 and parameter.is_const:
             below = {"tokens": VOCABULARY, "targets": CLASSES, "class_targets": O}
-            if name not in below and name != "lengths":
+            longest = {"lengths": T, "input_lengths": T, "target_lengths": LABELS}
+            if name in longest:
+                values = [longest[name] - i % longest[name] for i in range(count)]
+            elif CTC_FUNCTION.match(function.name) and name == "targets":
+                values = [1 + i % (CLASSES - 1) for i in range(count)]
+            elif name in below:
+                values = [i % below[name] for i in range(count)]
+            else:
                 raise unknown(function, parameter)
-            values = [i % below[name] for i in range(count)] if name in below else [T - i % T for i in range(count)]
             contents = bytes((ctype * count)(*values))
         else:
             contents = pattern(ctype, count, len(name)) if parameter.is_const or name == "parameters" else b""
@@ -678,6 +691,8 @@ def cases(function: Function) -> Iterator[Case]:
             yield from number_cases(function, parameter, words)
     if TRAINER_FUNCTION.match(function.name):
         yield from target_cases(function)
+    if CTC_FUNCTION.match(function.name):
+        yield from alignment_cases()
     yield from struct_combinations(function)
 
 
@@ -723,6 +738,40 @@ def target_cases(function: Function) -> Iterator[Case]:
             call.set(argument + "_count", 0)
     for loss in (0, 1):
         yield Case(f"T = 0 and no array, loss {loss}", nothing, SUCCEED, loss=loss)
+
+
+def alignment_cases() -> Iterator[Case]:
+    """Of CTC: labels that are not padded, and rows with nothing to align."""
+    def concatenated(change: Callable[[Call], None]) -> Callable[[Call], None]:
+        def both(call):
+            filling("options", concatenated=1)(call)
+            change(call)
+        return both
+
+    needed = sum(LABELS - i % LABELS for i in range(N))
+    yield Case("concatenated, as many labels as needed", concatenated(setting("targets_count", needed)), SUCCEED)
+    yield Case("concatenated, one label short", concatenated(setting("targets_count", needed - 1)), SHORT, ["targets_count"])
+    for value in (0, 2**31, SIZE_MAX // 2, SIZE_MAX):
+        yield Case(f"concatenated, S = {value:#x}", concatenated(setting("S", value)), SUCCEED)
+
+    def unknown_lengths(call):
+        call.set("target_lengths", None)
+        call.set("target_lengths_count", 0)
+    yield Case("concatenated, without target_lengths", concatenated(unknown_lengths), INVALID, ["target_lengths"])
+    for value in (-1, needed, 2**31, 2**63 - 1, -(2**63)):
+        yield Case(f"concatenated, target_lengths[1] = {value}",
+                   concatenated(replacing("target_lengths", 1, ctypes.c_int64(value))), FAIL, ["target_lengths"])
+
+    def no_labels(call):
+        call.arguments["target_lengths"].memory.write(bytes(8 * N))
+        for name in ("targets", "targets_count"):
+            call.set(name, None if name == "targets" else 0)
+    yield Case("concatenated, no labels and no array", concatenated(no_labels), SUCCEED)
+
+    def no_width(call):
+        no_labels(call)
+        call.set("S", 0)
+    yield Case("S = 0, no labels and no array", no_width, SUCCEED)
 
 
 def clip_report(call: Call):
@@ -799,23 +848,25 @@ def tensor_cases(function: Function, parameter: Parameter, words: List[str]) -> 
                 return [] if found == (1, index, 1.0) else [f"reported {found}"]
             yield Case(f"{name}[{index}] with {value}", not_finite, SUCCEED, after=reported)
 
+    by_value = "_clip_value" in function.name
+
     def huge(call):
         # The norm is finite or, in double, not: then nothing is scaled.
         largest = 3e38 if size == 4 else 1e300
         for tensor in call.arguments[name].inner:
             tensor.write(bytes(call.world.ctype(largest)) * (tensor.size // size))
-        if size == 8:
+        if size == 8 and not by_value:
             call.untouched = call.arguments[name].inner
 
     def finite(call):
         report = clip_report(call)
-        right = report.non_finite == 0 and (report.scale == 1 if size == 8 else 0 < report.scale < 1)
+        right = report.non_finite == 0 and (report.scale == 1 if size == 8 or by_value else 0 < report.scale < 1)
         return [] if right else [f"reported norm {report.total_norm}, scale {report.scale}, non_finite {report.non_finite}"]
     yield Case(f"{name} huge", huge, SUCCEED, after=finite)
 
     def huge_measured(call):
         huge(call)
-        call.set("max_norm", math.inf)
+        call.set("clip_value" if by_value else "max_norm", math.inf)
         call.untouched = call.arguments[name].inner
 
     def unscaled(call):
@@ -1031,11 +1082,15 @@ def pointer_cases(function: Function, position: int, words: List[str]) -> Iterat
     if name == "tokens":
         for value in (-1, VOCABULARY, 2**31, 2**63 - 1, -(2**63)):
             yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["token"])
-    if name == "lengths":
-        for value in (-1, T + 1, 2**63 - 1, -(2**63)):
+    if name in ("lengths", "input_lengths", "target_lengths"):
+        for value in (-1, (LABELS if name == "target_lengths" else T) + 1, 2**63 - 1, -(2**63)):
             yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["length"])
         yield Case(f"{name}[1] = 0", replacing(name, 1, ctypes.c_int64(0)), SUCCEED)
-    if name in ("targets", "class_targets"):
+    if name == "targets" and CTC_FUNCTION.match(function.name):
+        for value in (-1, 0, CLASSES, 2**31, 2**63 - 1, -(2**63)):  # 0 is the blank
+            yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["target"])
+        yield Case(f"{name}[3] = -1, behind the end of its row", replacing(name, 3, ctypes.c_int64(-1)), SUCCEED)
+    elif name in ("targets", "class_targets"):
         classes = CLASSES if name == "targets" else O
         for value in (-1, -99, classes, 2**31, 2**63 - 1, -(2**63)):
             yield Case(f"{name}[1] = {value}", replacing(name, 1, ctypes.c_int64(value)), INVALID, words + ["target"])
@@ -1046,7 +1101,7 @@ def pointer_cases(function: Function, position: int, words: List[str]) -> Iterat
             memory.write(bytes(ctypes.c_int64(-100)) * (memory.size // 8))
         yield Case(f"{name} all ignored", all_ignored, SUCCEED)
     if name == "out_loss":
-        size = ROWS if "cross_entropy" in function.name else ELEMENTS
+        size = N if CTC_FUNCTION.match(function.name) else ROWS if "cross_entropy" in function.name else ELEMENTS
 
         def unreduced(count: int):
             def change(call):
@@ -1193,6 +1248,8 @@ def number_cases(function: Function, parameter: Parameter, words: List[str]) -> 
                     empty(call)
                     call.set("classes", value)
                 yield Case(f"rows = 0, classes = {value:#x}", no_rows, SUCCEED)
+    elif CTC_FUNCTION.match(function.name) and kind == "size_t":
+        yield from ctc_size_cases(function, name, words)
     elif kind == "size_t":
         arrays = [other.name for other in function.parameters if other.is_pointer]
         words = words + arrays + ["count", "batch", "large"]
@@ -1215,9 +1272,42 @@ def number_cases(function: Function, parameter: Parameter, words: List[str]) -> 
         raise unknown(function, parameter)
 
 
+def ctc_size_cases(function: Function, name: str, words: List[str]) -> Iterator[Case]:
+    """T, N, classes and S of CTC, of which T, N and S may be 0."""
+    lengths = {"T": "input_lengths", "S": "target_lengths"}.get(name)
+    pointers = [other.name for other in function.parameters if other.is_pointer]
+
+    def resized(value: int, without: Sequence[str] = ()):
+        def change(call):
+            call.set(name, value)
+            argument = call.arguments["out_gradient"]
+            argument.needed = argument.memory.size * value // call_size if name in ("T", "N") else None
+            for other in without:
+                call.set(other, None)
+                count = {"out_gradient": "gradient", "out_loss": "loss"}.get(other, other) + "_count"
+                call.set(count, 0)
+        return change
+
+    call_size = {"T": T, "N": N, "classes": CLASSES, "S": LABELS}[name]
+    if name == "classes":
+        for value in (0, 1):  # of one class there is no label
+            yield Case(f"{name} = {value}", resized(value), INVALID, words + ["targets"])
+    for value in (0, 1):
+        if lengths:
+            yield Case(f"{name} = {value}, below the lengths", resized(value), INVALID, words + [lengths])
+            yield Case(f"{name} = {value} without lengths", resized(value, [lengths]), SUCCEED)
+        elif name == "N":
+            yield Case(f"{name} = {value}", resized(value), SUCCEED)
+    if name == "N":
+        yield Case("N = 0, and no array", resized(0, [other for other in pointers if other not in ("out_loss", "options")]), SUCCEED)
+    for value in (2**31, 2**32, 2**40, SIZE_MAX // 4, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX):
+        yield Case(f"{name} = {value:#x}", setting(name, value), FAIL, words + pointers + ["large"])
+
+
 #: Arguments in double: values that are refused, values that are not.
 NUMBER_RANGES = {
     "max_norm": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, -0.0, 5e-324, 0.1, 1e300, math.inf)),
+    "clip_value": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, -0.0, 5e-324, 0.1, 1e300, math.inf)),
     "norm_type": ((math.nan, -math.inf, -1.0, 0.0, 0.99), (1.0, 1.5, 2.0, 3.0, 1e300, math.inf)),
     "learning_rate": ((math.nan, math.inf, -math.inf, -0.1), (0.0, -0.0, 5e-324, 1.5, 1e300)),
 }
@@ -1239,6 +1329,12 @@ FIELD_RANGES = {
         "label_smoothing": ((*_not_finite, -0.1, 1.1), (0.0, 5e-324, 0.5, 1.0)),
     },
     "rnn_mse_options": {"reduction": (_no_choice + (3,), (0, 1))},
+    "rnn_ctc_options": {
+        "reduction": (_no_choice + (3,), (0, 1)),
+        "zero_infinity": (_no_flag, (0, 1)),
+        "blank": ((-1, 1, CLASSES, 2**31, 2**63 - 1, -(2**63)), (0,)),  # 1 is a label
+        "concatenated": (_no_flag, (0, 1)),
+    },
     "rnn_optimizer_options": {
         "kind": (_no_choice, (0, 1, 2, 3)),
         "nesterov": (_no_flag + (1,), (0,)),  # needs momentum
@@ -1256,6 +1352,7 @@ FIELD_RANGES = {
         "update_interval": (_too_large, _sizes),
         "backward_steps": ((*_too_large, *_sizes), ()),  # needs update_interval
         "dropout_seed": ((), _any_64),
+        "clip_mode": (_no_choice + (3,), (0, 1, 2)),
     },
     "rnn_sample_options": {
         "temperature": ((*_not_finite, -0.1, -5e-324), (0.0, 5e-324, 0.5, 1e300)),
@@ -1282,6 +1379,11 @@ COMBINATIONS = {
         (dict(update_interval=SIZE_MAX // 2, backward_steps=SIZE_MAX // 2), SUCCEED),
         (dict(update_interval=2**62, backward_steps=2**62), SUCCEED), (dict(update_interval=1, loss=1), SUCCEED),
         (dict(has_ignore_index=1, ignore_index=1), SUCCEED),
+        (dict(clip_mode=1, clip_norm=0.5), SUCCEED), (dict(clip_mode=2, clip_norm=0.5), SUCCEED),
+        (dict(clip_mode=2, clip_norm=math.inf), SUCCEED), (dict(clip_mode=1, clip_norm=math.nan), INVALID),
+    ),
+    "rnn_ctc_options": (
+        (dict(concatenated=1, zero_infinity=1), SUCCEED), (dict(concatenated=1, reduction=1), SUCCEED),
     ),
     "rnn_sample_options": (
         (dict(top_k=2, top_p=0.5, temperature=0.5), SUCCEED), (dict(top_k=1, temperature=5e-324), SUCCEED),

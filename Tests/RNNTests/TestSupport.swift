@@ -174,12 +174,13 @@ extension Network {
     try input.withUnsafeMutableBufferPointer { input in
       try parameters.withUnsafeMutableBufferPointer { parameters in
         try flow.withUnsafeMutableBufferPointer { flow in
+          var wanted = GradientFlow()
+          if flowCount > 0 { wanted.hidden = flow }
           try outputGradient.withUnsafeBufferPointer {
             try backward(
               tape, outputGradient: $0, stateGradient: &state,
               outputs: BackwardOutputs(
-                inputGradient: inputCount == 0 ? nil : input, gradients: parameters,
-                hiddenFlow: flowCount == 0 ? nil : flow))
+                inputGradient: inputCount == 0 ? nil : input, gradients: parameters, flow: wanted))
           }
         }
       }
@@ -265,11 +266,11 @@ func randomArchitecture(
     let source = architecture.nodes.last!
     let isBoth = bidirectional && (block == 0 || numbers.below(2) == 0)
     let h = numbers.one(of: [1, 3, 5, 16, 19, width])
-    try architecture.add(
-      .recurrent(
-        RecurrentConfiguration(
-          numbers.one(of: everyCell), hiddenSize: h, layerCount: 1 + numbers.below(3), bidirectional: isBoth,
-          bias: numbers.one(of: BiasMode.allCases), dropout: numbers.below(2) == 0 ? 0.25 : 0)), name: "r\(block)")
+    var configuration = RecurrentConfiguration(
+      numbers.one(of: everyCell), hiddenSize: h, layerCount: 1 + numbers.below(3), bidirectional: isBoth,
+      bias: numbers.one(of: BiasMode.allCases), dropout: numbers.below(2) == 0 ? 0.25 : 0)
+    configuration.addRandomOptions(&numbers)
+    try architecture.add(.recurrent(configuration), name: "r\(block)")
     if architecture.outputSize == source.outputSize {
       try architecture.add(.sum, name: "residual\(block)", inputs: [source.name, "r\(block)"])
     }
@@ -278,6 +279,46 @@ func randomArchitecture(
   if lastStep { try architecture.add(.lastStep, name: "last") }
   if numbers.below(2) == 0 || lastStep { try architecture.add(.linear(outputSize: 3, bias: true), name: "out") }
   return architecture
+}
+
+extension RecurrentConfiguration {
+  /// Each option with a chance of one in three, as far as it fits the others. No recurrent dropout: training would differ from
+  /// running.
+  mutating func addRandomOptions(_ numbers: inout TestNumbers) {
+    func chance(_ numbers: inout TestNumbers) -> Bool { numbers.below(3) == 0 }
+    isResidual = chance(&numbers)
+    learnsInitialState = chance(&numbers)
+    if chance(&numbers) { gateClip = 0.7 }
+    if bidirectional {
+      if chance(&numbers) { merge = numbers.one(of: [.sum, .mean, .product]) }
+      if chance(&numbers), merge == .concat { reverseHiddenSize = hiddenSize + 2 }
+    }
+    if cell == .lstm {
+      if chance(&numbers) { projectionSize = numbers.one(of: [1, 2, hiddenSize, hiddenSize + 1]) }
+      hasPeepholes = chance(&numbers)
+      hasCoupledGates = chance(&numbers)
+      if chance(&numbers) { cellClip = 0.4 }
+      clipsOutputActivation = gateClip != nil && chance(&numbers)
+      if chance(&numbers) { forgetBias = 1 }
+    }
+    guard chance(&numbers) else { return }
+    let bounded: [Activation?] = [
+      nil, Activation(.hardSigmoid, alpha: 0.2, beta: 0.5), Activation(.softsign), Activation(.scaledTanh, alpha: 1.2, beta: 0.7),
+      Activation(.sigmoid), Activation(.tanh),
+    ]
+    let others: [Activation?] = [
+      Activation(.leakyRelu, alpha: 0.1), Activation(.elu, alpha: 0.8), Activation(.softplus), Activation(.relu),
+      Activation(.affine, alpha: 0.6, beta: 0.1), Activation(.thresholdedRelu, alpha: -0.3),
+    ]
+    for _ in 0..<directionCount {
+      activations.append(
+        cell.activationNames.map { name in
+          if hasCoupledGates && name == "f" { return nil }
+          // Gates without bounds multiply each other to infinity.
+          return numbers.one(of: ["n", "g", "h"].contains(name) ? bounded + others : bounded)
+        })
+    }
+  }
 }
 
 /// A network with one recurrent node, and weights that are not small.

@@ -3,7 +3,12 @@
 extension Architecture {
   /// The newest version of an operator that this library reads. It writes the oldest that can say what there is to say: 2 for
   /// recurrent nodes with an attribute that version 1 does not have, otherwise 1.
-  private static let operatorVersion = 2
+  private static func newestVersion(of operation: String) -> Int {
+    switch operation {
+    case "rnn", "gru", "lstm": 2
+    default: 1
+    }
+  }
 
   var json: JSONValue {
     var object = JSONObject()
@@ -102,10 +107,10 @@ extension Architecture {
     let op = try node.string("op", in: context)
     // First of all: a newer operator may well have keys that are unknown here.
     let version = try node.integer("version", in: context, range: 1...Int(Int32.max))
-    guard version <= Self.operatorVersion else {
+    let newest = Self.newestVersion(of: op)
+    guard version <= newest else {
       throw RNNError(
-        .unsupported,
-        "\(context): version \(version) of operator \(quoted(op)), and this library knows up to \(Self.operatorVersion)")
+        .unsupported, "\(context): version \(version) of operator \(quoted(op)), and this library knows up to \(newest)")
     }
     let common = ["name", "op", "version", "inputs"]
     func only(_ keys: String...) throws(RNNError) { try node.requireNoKeys(except: common + keys, in: context) }

@@ -27,8 +27,8 @@ extension RecurrentConfiguration {
     if forgetBias != 0 { options.append(("forget_bias", .number(forgetBias))) }
     if recurrentDropout != 0 { options.append(("recurrent_dropout", .number(recurrentDropout))) }
     let names = cell.activationNames
-    let all = (0..<directionCount).map { direction in names.indices.map { activation(direction: direction, slot: $0) } }
-    if all.contains(where: { $0 != names.indices.map { cell.ownActivation(slot: $0) } }) {
+    if !canonical.activations.isEmpty {
+      let all = (0..<directionCount).map { direction in names.indices.map { activation(direction: direction, slot: $0) } }
       options.append(("activations", .array(all.map { .array($0.map { .object($0.json) }) })))
     }
     return options
@@ -84,8 +84,7 @@ extension RecurrentConfiguration {
       }
       var read: [Activation?] = []
       for (slot, value) in slots.enumerated() {
-        let activation = try Activation(json: value, in: "\(context), activation of \(names[slot])")
-        read.append(activation == cell.ownActivation(slot: slot) ? nil : activation)
+        read.append(try Activation(json: value, in: "\(context), activation of \(names[slot])"))
       }
       activations.append(read)
     }

@@ -134,6 +134,7 @@ public struct Architecture: Equatable, Sendable {
   ///   - inputs: Names of earlier nodes; empty means the node added last (inputs have none).
   /// - Throws: `invalidArgument`, `notFound`, `shape`, `outOfMemory` (sizes overflow); the architecture is then as before.
   public mutating func add(_ operation: Operator, name: String? = nil, inputs: [String] = []) throws(RNNError) {
+    var operation = operation
     let name = name ?? String(nodes.count)
     try checkName(name)
     guard nodes.count < Self.largestNodeCount else {
@@ -164,7 +165,9 @@ public struct Architecture: Equatable, Sendable {
       try next.addParameter("\(name).weight", [size, inputSize], .linearWeight)
       if bias { try next.addParameter("\(name).bias", [size], .linearBias(inputSize: inputSize)) }
     case .recurrent(let configuration):
-      try next.addRecurrent(configuration, name: name, inputSize: nodes[sources[0]].outputSize)
+      // Two spellings of one network are equal.
+      operation = .recurrent(configuration.canonical)
+      try next.addRecurrent(configuration.canonical, name: name, inputSize: nodes[sources[0]].outputSize)
     case .oneHot(let size):
       next.limitTokens(of: sources[0], to: size)
     case .lastStep, .dropout, .sum:

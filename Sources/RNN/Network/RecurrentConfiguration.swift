@@ -98,12 +98,23 @@ public struct RecurrentConfiguration: Equatable, Sendable {
     return given ?? cell.ownActivation(slot: slot)
   }
 
+  /// The same cell, with every default written as such.
+  var canonical: RecurrentConfiguration {
+    var result = self
+    result.activations = (0..<directionCount).map { direction in
+      cell.activationNames.indices.map { slot in
+        let activation = activation(direction: direction, slot: slot)
+        return activation == cell.ownActivation(slot: slot) ? nil : activation
+      }
+    }
+    if result.activations.allSatisfy({ $0.allSatisfy { $0 == nil } }) { result.activations = [] }
+    if reverseHiddenSize == hiddenSize { result.reverseHiddenSize = nil }
+    return result
+  }
+
   /// Whether the fused gate kernels compute this cell.
   var hasPlainGates: Bool {
-    guard !hasPeepholes, !hasCoupledGates, cellClip == nil, gateClip == nil else { return false }
-    return (0..<directionCount).allSatisfy { direction in
-      cell.activationNames.indices.allSatisfy { activation(direction: direction, slot: $0) == cell.ownActivation(slot: $0) }
-    }
+    !hasPeepholes && !hasCoupledGates && cellClip == nil && gateClip == nil && canonical.activations.isEmpty
   }
 
   /// Checks everything that does not depend on what the node reads; returns the width of the output.
@@ -172,7 +183,7 @@ public struct RecurrentConfiguration: Equatable, Sendable {
         guard activation.alpha.isFinite, activation.beta.isFinite else {
           throw refuse("activation of \(gate): alpha is \(activation.alpha) and beta \(activation.beta), expected finite numbers")
         }
-        if hasCoupledGates, slot == CellKind.forgetGate {
+        if hasCoupledGates, slot == CellKind.forgetGate, activation != cell.ownActivation(slot: slot) {
           throw refuse("an activation of f is given, and coupled gates have f = 1 - i (direction \(direction))")
         }
       }

@@ -10,8 +10,10 @@ public struct TrainerOptions: Equatable, Sendable {
   }
 
   public var loss: Loss
-  /// Clip gradients to this global norm; nil: no clipping.
+  /// Clip gradients to this; nil: no clipping.
   public var clipNorm: Double?
+  /// What `clipNorm` bounds.
+  public var clipMode = ClipMode.globalNorm
   /// k1 of truncated backpropagation: an update after every so many steps; nil: one, after the whole sequence.
   public var updateInterval: Int?
   /// k2: how many steps back each update looks, at least `updateInterval`; nil: as many.
@@ -60,7 +62,7 @@ public struct StepReport: Equatable, Sendable {
   public var loss = 0.0
   /// Tokens for cross-entropy, elements for squared error.
   public var terms = 0
-  /// Of the last update: global gradient norm before clipping, and what the gradients were multiplied by.
+  /// Of the last update: global gradient norm before clipping, and what the gradients were multiplied by; see ``ClipReport``.
   public var gradientNorm = 0.0
   public var gradientScale = 1.0
   /// Index of the parameter with the largest gradient norm.
@@ -420,7 +422,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
     let tensors = architecture.parameters.map {
       UnsafeMutableBufferPointer(start: gradients.baseAddress + $0.offset, count: $0.count)
     }
-    let clipped = GradientClipping(maxNorm: options.clipNorm ?? .infinity).clip(tensors)
+    let clipped = GradientClipping(options.clipMode, limit: options.clipNorm ?? .infinity).clip(tensors)
     report.gradientNorm = clipped.totalNorm
     report.gradientScale = clipped.scale
     report.largestParameter = clipped.largestIndex

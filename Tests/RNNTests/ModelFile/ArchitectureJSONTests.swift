@@ -45,7 +45,7 @@ final class ArchitectureJSONTests: XCTestCase {
 
   func testUnknownOperatorsVersionsAndValuesAreUnsupportedAndNamed() {
     refuses(.unsupported, "node 1 \"g\"", "\"qrnn\"", replacing: "\"op\":\"gru\"", with: "\"op\":\"qrnn\"")
-    refuses(.unsupported, "node 1 \"g\"", "version 2", "\"gru\"", replacing: "\"op\":\"gru\",\"version\":1", with: "\"op\":\"gru\",\"version\":2")
+    refuses(.unsupported, "node 1 \"g\"", "version 3", "\"gru\"", replacing: "\"op\":\"gru\",\"version\":1", with: "\"op\":\"gru\",\"version\":3")
     refuses(.unsupported, "\"float16\"", replacing: "\"float32\"", with: "\"float16\"")
     refuses(.unsupported, "variant \"reset_never\"", replacing: "\"reset_before\"", with: "\"reset_never\"")
     refuses(.unsupported, "bias \"triple\"", replacing: "\"single\"", with: "\"triple\"")
@@ -55,8 +55,8 @@ final class ArchitectureJSONTests: XCTestCase {
   /// A newer version of an operator may have attributes that this library has not: the version is what it cannot do.
   func testANewerOperatorWithANewAttributeIsUnsupported() {
     refuses(
-      .unsupported, "version 2", replacing: "\"op\":\"gru\",\"version\":1",
-      with: "\"op\":\"gru\",\"version\":2,\"peephole\":true")
+      .unsupported, "version 3", replacing: "\"op\":\"gru\",\"version\":1",
+      with: "\"op\":\"gru\",\"version\":3,\"peephole\":true")
     refuses(
       .unsupported, "version 3", replacing: "\"op\":\"linear\",\"version\":1",
       with: "\"op\":\"linear\",\"version\":3,\"scale\":2")

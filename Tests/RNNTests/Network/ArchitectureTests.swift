@@ -79,7 +79,7 @@ final class ArchitectureTests: XCTestCase {
     let large = 1 << 40
     try refuses(.outOfMemory, "new.weight", .embedding(vocabularySize: large, size: large), inputs: ["t"])
     try refuses(.outOfMemory, "elements", gru { $0.hiddenSize = large }, inputs: ["x"])
-    try refuses(.outOfMemory, "node 'new'", gru { $0.hiddenSize = 1 << 56; $0.bidirectional = true }, inputs: ["x"])
+    try refuses(.outOfMemory, "node 'new'", gru { $0.hiddenSize = 1 << 56; $0.direction = .bidirectional }, inputs: ["x"])
     try refuses(.outOfMemory, "the input features", .input(size: 1 << 56))
     var architecture = try base()
     try architecture.add(.linear(outputSize: 1 << 54, bias: false), name: "a", inputs: ["x"])

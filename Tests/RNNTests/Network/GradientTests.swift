@@ -100,6 +100,63 @@ final class GradientTests: XCTestCase {
     }
   }
 
+  /// Random sets of options, deep, in one direction or both, with lengths and dropout of every kind.
+  func testRandomOptions() throws {
+    for seed in UInt64(0)..<40 {
+      var numbers = TestNumbers(seed: seed)
+      var configuration = RecurrentConfiguration(
+        everyCell[Int(seed) % everyCell.count], hiddenSize: 2, layerCount: 1 + numbers.below(2),
+        bidirectional: numbers.below(2) == 0, bias: numbers.one(of: BiasMode.allCases), dropout: numbers.below(2) == 0 ? 0.3 : 0)
+      configuration.addRandomOptions(&numbers)
+      if !configuration.bidirectional, numbers.below(2) == 0 { configuration.direction = .reverse }
+      if numbers.below(2) == 0 { configuration.recurrentDropout = 0.3 }
+      var architecture = Architecture(dataType: .float64)
+      try architecture.add(.input(size: 2), name: "x")
+      try architecture.add(.recurrent(configuration), name: "r")
+      let network = try Network(architecture)
+      // Biases too: where ReLU gives zeros, the sums of the next layer would be at a kink.
+      try network.setParameter(to: numbers.array(architecture.parameterCount, of: Double.self, scale: 0.9))
+      try check(network, stepCount: 3, rowCount: 2, seed: seed)
+      try check(network, stepCount: 3, rowCount: 3, lengths: [2, 3, 0], seed: seed + 100)
+    }
+  }
+
+  /// h_0 and c_0 as parameters: one row for all of the batch, whose gradient is the sum over the rows.
+  func testTheLearnedInitialState() throws {
+    for cell in everyCell {
+      var configuration = RecurrentConfiguration(cell, hiddenSize: 3, layerCount: 2, bidirectional: true)
+      configuration.learnsInitialState = true
+      var architecture = Architecture(dataType: .float64)
+      try architecture.add(.input(size: 2), name: "x")
+      try architecture.add(.recurrent(configuration), name: "r")
+      let network = try Network(architecture, initialization: InitialWeights(.normal(deviation: 0.6), seed: 1))
+      var numbers = TestNumbers(seed: 3)
+      let sequence = Batch<Double>(architecture, stepCount: 3, rowCount: 2, numbers: &numbers)
+      let parameters: [Double] = numbers.array(architecture.parameterCount, scale: 0.7)
+      try network.setParameter(to: parameters)
+      let w: [Double] = numbers.array(network.outputCount(3, 2))
+      func loss() throws -> Double {
+        var none: NetworkState?
+        return zip(try network.run(sequence, state: &none), w).reduce(0) { $0 + $1.0 * $1.1 }
+      }
+      var none: NetworkState?, noGradient: NetworkState?
+      let tape = try network.train(sequence, state: &none).tape
+      let found = try network.gradients(tape, outputGradient: w, state: &noGradient, inputCount: 0).parameters
+      for slot in architecture.parameters where slot.name.contains("_0_l") {
+        for i in slot.offset..<slot.offset + slot.count {
+          var values = parameters
+          values[i] += epsilon
+          try network.setParameter(to: values)
+          let above = try loss()
+          values[i] -= 2 * epsilon
+          try network.setParameter(to: values)
+          XCTAssertEqual(found[i], (above - (try loss())) / (2 * epsilon), accuracy: accuracy, "\(cell) \(slot.name)")
+          XCTAssertGreaterThan(abs(found[i]), 1e-6)
+        }
+      }
+    }
+  }
+
   /// Two inputs, embedding and one-hot, a sum, dropout, an LSTM, a deep bidirectional GRU, the last step, linear nodes.
   private func mixed(lastStep: Bool) throws -> Network {
     var architecture = Architecture(dataType: .float64)

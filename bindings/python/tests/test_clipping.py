@@ -1,4 +1,4 @@
-"""Clipping by the global norm."""
+"""Clipping by the norm of all gradients, by that of each, and by value."""
 
 import math
 
@@ -52,6 +52,50 @@ def test_squares_of_huge_float32_gradients_do_not_overflow():
         assert math.isclose(np.linalg.norm(gradients["a"].astype(np.float64), p), 1, rel_tol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [1, 2, 3, math.inf])
+def test_each_gradient_alone_is_what_clip_grad_norm_makes_of_it(p, dtype):
+    gradients = {name: randoms(4, 9, seed=seed, dtype=dtype, scale=scale) for seed, (name, scale) in
+                 enumerate({"a": 1.0, "small": 1e-3, "huge": 1e20}.items())}  # fmt: skip
+    alone = {name: value.copy() for name, value in gradients.items()}
+    whole = librnn.clip_grad_norm({name: value.copy() for name, value in gradients.items()}, 0.5, p)
+    report = librnn.clip_grad_norm_each(gradients, 0.5, p)
+    scales = {}
+    for name, value in alone.items():
+        scales[name] = librnn.clip_grad_norm({name: value}, 0.5, p).scale
+        assert_same_bits(gradients[name], value, name)
+    assert report.scale == min(scales.values()) == scales["huge"] and scales["small"] == 1 > scales["a"]
+    assert (report.total_norm, report.largest, report.largest_norm) == (whole.total_norm, "huge", whole.largest_norm)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_value_bounds_every_element(dtype):
+    gradients = {"a": randoms(7, 5, seed=1, dtype=dtype), "b": randoms(33, seed=2, dtype=dtype) * dtype_of(dtype)(1e-3)}
+    before = {name: value.copy() for name, value in gradients.items()}
+    report = librnn.clip_grad_value(gradients, 0.25)
+    for name, value in gradients.items():
+        assert_same_bits(value, np.clip(before[name], dtype_of(dtype)(-0.25), dtype_of(dtype)(0.25)))
+    assert report.scale == 1 and report.largest == "a"
+    assert report.total_norm == librnn.clip_grad_norm(before, math.inf).total_norm
+    assert_same_bits(gradients["b"], before["b"])
+
+
+def dtype_of(name):
+    return np.dtype(name).type
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("clip", [librnn.clip_grad_norm_each, librnn.clip_grad_value])
+def test_no_tensor_is_clipped_where_one_is_not_finite(clip, bad):
+    gradients = {"good": randoms(20) * 10, "bad": randoms(20), "worse": np.full(2, bad, np.float32)}
+    gradients["bad"][7] = bad
+    before = {name: value.copy() for name, value in gradients.items()}
+    report = clip(gradients, 0.1)
+    assert report.non_finite and report.non_finite_name == "bad" and report.scale == 1
+    for name, value in gradients.items():
+        assert_same_bits(value, before[name])
+
+
 @pytest.mark.parametrize("p", [1, 2, 3, math.inf])
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -66,9 +110,13 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_changed(dtype, ba
         assert_same_bits(value, before[name])
 
 
-def test_no_gradients_have_norm_zero():
+CLIPPING = [librnn.clip_grad_norm, librnn.clip_grad_norm_each, librnn.clip_grad_value]
+
+
+@pytest.mark.parametrize("clip", CLIPPING)
+def test_no_gradients_have_norm_zero(clip):
     for gradients in ({}, {"a": np.zeros((0, 3), np.float32)}, {"a": np.zeros(3)}):
-        report = librnn.clip_grad_norm(gradients, 1.0)
+        report = clip(gradients, 1.0)
         assert report.total_norm == 0 and report.scale == 1 and not report.non_finite
         assert report.largest == (list(gradients) or [None])[0]
 
@@ -109,4 +157,22 @@ def test_wrong_arguments_are_errors_that_say_what_is_wrong():
     ]:
         with pytest.raises(librnn.RNNError, match=message):
             librnn.clip_grad_norm(gradients, norm, p)
+    assert (a == 1).all()
+
+
+@pytest.mark.parametrize("clip", [librnn.clip_grad_norm_each, librnn.clip_grad_value])
+def test_the_other_ways_check_their_arguments_too(clip):
+    a = np.ones(3, np.float32)
+    limit = "clip_value" if clip is librnn.clip_grad_value else "max_norm"
+    for gradients, value, message in [
+        ({"a": a}, -1, f"{limit} is -1"),
+        ({"a": a}, math.nan, f"{limit} is nan"),
+        ({"a": a}, "much", f"{limit} is 'much'"),
+        ({"a": [1.0]}, 1, "gradient a is list"),
+        ({"a": a, "b": a}, 1, "share memory"),
+    ]:
+        with pytest.raises(librnn.RNNError, match=message):
+            clip(gradients, value)
+    with pytest.raises(librnn.RNNError, match="norm_type is 0.5"):
+        librnn.clip_grad_norm_each({"a": a}, 1, 0.5)
     assert (a == 1).all()

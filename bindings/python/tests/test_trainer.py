@@ -118,6 +118,48 @@ def test_losses_gradients_weights_and_states_are_those_of_the_parts(case, dtype,
         state = report.state
 
 
+@pytest.mark.parametrize(
+    "mode, clip",
+    [("global_norm", librnn.clip_grad_norm), ("tensor_norm", librnn.clip_grad_norm_each), ("value", librnn.clip_grad_value)],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_clip_mode_is_its_function(dtype, mode, clip):
+    model, by_parts = language_model(dtype), language_model(dtype)
+    limit = 1e-3 if mode == "value" else 0.05
+    trainer = librnn.Trainer(model, "cross_entropy", optim.SGD(model, lr=0.1), clip_norm=limit, clip_mode=mode)
+    optimizer = optim.SGD(by_parts, lr=0.1)
+    x, targets = tokens(6, 4), tokens(6, 4, seed=1)
+    report = trainer.step(x, targets)
+    gradients = parts(by_parts, "cross_entropy", x, targets, None, None, step=0)[2]
+    before = {name: value.copy() for name, value in gradients.items()}
+    clipped = clip(gradients, limit)
+    assert any((gradients[name] != value).any() for name, value in before.items())
+    assert report.gradient_norm == clipped.total_norm
+    assert (report.gradient_scale, report.largest) == (clipped.scale, clipped.largest)
+    for name, value in trainer.gradients().items():
+        assert_same_bits(value, gradients[name], name)
+    optimizer.step(gradients)
+    for name, value in model.state_dict().items():
+        assert_same_bits(value, by_parts.parameters[name], name)
+
+
+@pytest.mark.parametrize("mode", ["global_norm", "tensor_norm", "value"])
+def test_without_a_clip_norm_no_mode_clips(mode):
+    model, plain = language_model(), language_model()
+    x, targets = tokens(6, 4), tokens(6, 4, seed=1)
+    report = librnn.Trainer(model, "cross_entropy", optim.SGD(model, lr=0.1), clip_mode=mode).step(x, targets)
+    assert report == librnn.Trainer(plain, "cross_entropy", optim.SGD(plain, lr=0.1)).step(x, targets)
+    assert report.gradient_scale == 1
+    assert_same_bits(model.state_dict(), plain.state_dict())
+
+
+def test_an_unknown_clip_mode_is_an_error_that_lists_them():
+    model = language_model()
+    for mode in ("norm", None, 0):
+        with pytest.raises(librnn.RNNError, match="clip_mode is .*, expected one of 'global_norm', 'tensor_norm', 'value'"):
+            librnn.Trainer(model, "cross_entropy", optim.SGD(model, lr=0.1), clip_norm=1.0, clip_mode=mode)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_evaluate_gives_the_loss_of_a_step_and_changes_nothing(case):
     make_model, loss = CASES[case]

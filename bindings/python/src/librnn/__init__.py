@@ -17,7 +17,7 @@ from typing import Optional
 from . import _abi, losses, optim, plot
 from ._arrays import positive
 from .cells import GRUCell, LSTMCell, RNNCell
-from .clipping import ClipReport, clip_grad_norm
+from .clipping import ClipReport, clip_grad_norm, clip_grad_norm_each, clip_grad_value
 from .errors import RNNError, check
 from .files import load, save
 from .layers import GRU, LSTM, RNN
@@ -57,6 +57,8 @@ __all__ = [
     "optim",
     "plot",
     "clip_grad_norm",
+    "clip_grad_norm_each",
+    "clip_grad_value",
     "ClipReport",
     "sample",
     "RNNError",

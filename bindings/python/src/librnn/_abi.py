@@ -77,6 +77,9 @@ RNN_OPTIMIZER_ADAMW = 2
 RNN_OPTIMIZER_RMSPROP = 3
 RNN_LOSS_CROSS_ENTROPY = 0
 RNN_LOSS_MSE = 1
+RNN_CLIP_GLOBAL_NORM = 0
+RNN_CLIP_TENSOR_NORM = 1
+RNN_CLIP_VALUE = 2
 RNN_NON_FINITE_NONE = 0
 RNN_NON_FINITE_FORWARD = 1
 RNN_NON_FINITE_LOSS = 2
@@ -302,6 +305,17 @@ class rnn_mse_options(Sized):
     _fields_ = [
         ("struct_size", c_size_t),
         ("reduction", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class rnn_ctc_options(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("reduction", c_int32),
+        ("zero_infinity", c_int32),
+        ("blank", c_int64),
+        ("concatenated", c_int32),
         ("reserved", c_int32),
     ]
 
@@ -569,9 +583,21 @@ rnn_loss_mse, rnn_loss_mse_f64 = _twins(
     "rnn_loss_mse", "rnn_status", "size_t", "const float *", "size_t", "const float *", "size_t", "double *", "size_t",
     "float *", "size_t", "const rnn_mse_options *",
 )
+rnn_loss_ctc, rnn_loss_ctc_f64 = _twins(
+    "rnn_loss_ctc", "rnn_status", "size_t", "size_t", "size_t", "size_t", "const float *", "size_t", "const int64_t *",
+    "size_t", "const int64_t *", "size_t", "const int64_t *", "size_t", "double *", "size_t", "float *", "size_t",
+    "const rnn_ctc_options *",
+)
 rnn_gradients_clip, rnn_gradients_clip_f64 = _twins(
     "rnn_gradients_clip", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "double",
     "rnn_clip_report *",
+)
+rnn_gradients_clip_each, rnn_gradients_clip_each_f64 = _twins(
+    "rnn_gradients_clip_each", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "double",
+    "rnn_clip_report *",
+)
+rnn_gradients_clip_value, rnn_gradients_clip_value_f64 = _twins(
+    "rnn_gradients_clip_value", "rnn_status", "float *const *", "const size_t *", "size_t", "double", "rnn_clip_report *",
 )
 rnn_optimizer_create = _function(
     "rnn_optimizer_create", "rnn_status", "int32_t", "size_t", "const rnn_optimizer_options *", "rnn_optimizer **",

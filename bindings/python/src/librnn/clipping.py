@@ -1,10 +1,10 @@
-"""Clipping of gradients by their global norm."""
+"""Clipping of gradients: by the norm of all, by the norm of each, by value."""
 
 from __future__ import annotations
 
 from ctypes import byref, c_size_t, c_void_p
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Union
+from typing import Any, Callable, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class ClipReport:
     total_norm : float
         Norm of all gradients together, before clipping.
     scale : float
-        What every gradient was multiplied by; 1 if there was nothing to clip, or the norm is not finite.
+        What every gradient was multiplied by; 1 if there was nothing to clip, or the norm is not finite. Of
+        `clip_grad_norm_each` the smallest; of `clip_grad_value` 1.
     largest : str or None
         Name of the gradient with the largest norm.
     largest_norm : float
@@ -42,9 +43,10 @@ class ClipReport:
     non_finite_name: Optional[str]
 
 
-def clip_grad_norm(
-    gradients: Union[Mapping[str, np.ndarray], Gradients], max_norm: float, norm_type: float = 2.0
-) -> ClipReport:
+GradientsToClip = Union[Mapping[str, np.ndarray], Gradients]
+
+
+def clip_grad_norm(gradients: GradientsToClip, max_norm: float, norm_type: float = 2.0) -> ClipReport:
     """Clip gradients together, in place: each times ``min(1, max_norm / (total_norm + 1e-6))``, as PyTorch does.
 
     The norm is computed in double, so that large float32 gradients do not overflow it.
@@ -52,7 +54,7 @@ def clip_grad_norm(
     Parameters
     ----------
     gradients : dict of str to ndarray, or what `backward` returns
-        Changed in place; float32 or float64, all of one kind.
+        Changed in place; float32 or float64, all of one kind. If one of them is infinite or NaN, none is changed.
     max_norm : float
         At least 0; ``math.inf`` only measures.
     norm_type : float
@@ -62,6 +64,51 @@ def clip_grad_norm(
     -------
     ClipReport
     """
+    limits = real(max_norm, "max_norm"), real(norm_type, "norm_type")
+    return _clip(gradients, _abi.rnn_gradients_clip, _abi.rnn_gradients_clip_f64, limits)
+
+
+def clip_grad_norm_each(gradients: GradientsToClip, max_norm: float, norm_type: float = 2.0) -> ClipReport:
+    """Clip each gradient by its own norm, in place: times ``min(1, max_norm / (its norm + 1e-6))``.
+
+    A gradient that explodes then leaves the others as they are.
+
+    Parameters
+    ----------
+    gradients, max_norm, norm_type
+        As for `clip_grad_norm`.
+
+    Returns
+    -------
+    ClipReport
+        `total_norm` is that of all gradients together, before; `scale` the smallest of the factors.
+    """
+    limits = real(max_norm, "max_norm"), real(norm_type, "norm_type")
+    return _clip(gradients, _abi.rnn_gradients_clip_each, _abi.rnn_gradients_clip_each_f64, limits)
+
+
+def clip_grad_value(gradients: GradientsToClip, clip_value: float) -> ClipReport:
+    """Clip every element to [-clip_value, clip_value], in place, as PyTorch does.
+
+    Parameters
+    ----------
+    gradients
+        As for `clip_grad_norm`.
+    clip_value : float
+        At least 0; ``math.inf`` only measures.
+
+    Returns
+    -------
+    ClipReport
+        With Euclidean norms from before clipping; `scale` is 1.
+    """
+    limits = (real(clip_value, "clip_value"),)
+    return _clip(gradients, _abi.rnn_gradients_clip_value, _abi.rnn_gradients_clip_value_f64, limits)
+
+
+def _clip(
+    gradients: GradientsToClip, single: Callable[..., Any], double: Callable[..., Any], limits: Tuple[float, ...]
+) -> ClipReport:
     arrays = gradients.parameters if isinstance(gradients, Gradients) else gradients
     if not isinstance(arrays, Mapping):
         raise argument_error(f"gradients is {type(gradients).__name__}, expected a dict of names to arrays")
@@ -81,11 +128,10 @@ def clip_grad_norm(
     pointers = (c_void_p * len(names))(*[address(array) for array in whole])
     counts = (c_size_t * len(names))(*[array.size for array in whole])
     report = _abi.rnn_clip_report()
-    function = _abi.rnn_gradients_clip_f64 if np.dtype(np.float64) in dtypes else _abi.rnn_gradients_clip
+    function = double if np.dtype(np.float64) in dtypes else single
     check(
         function(
-            byref(pointers) if names else None, byref(counts) if names else None, len(names),
-            real(max_norm, "max_norm"), real(norm_type, "norm_type"), byref(report),
+            byref(pointers) if names else None, byref(counts) if names else None, len(names), *limits, byref(report),
         )  # fmt: skip
     )
     for name, array in zip(names, whole):

@@ -13,7 +13,7 @@ from ._arrays import address, floats, integers, real
 from ._builder import choose
 from .errors import argument_error, check, shape_error
 
-__all__ = ["cross_entropy", "mse"]
+__all__ = ["cross_entropy", "mse", "ctc"]
 
 Value = Union[float, np.ndarray]
 
@@ -121,6 +121,109 @@ def mse(prediction: Any, target: Any, *, reduction: str = "mean") -> Tuple[Value
         )  # fmt: skip
     )
     return (loss if reduction == "none" else float(loss)), gradient
+
+
+def ctc(
+    logits: Any,
+    targets: Any,
+    input_lengths: Any = None,
+    target_lengths: Any = None,
+    *,
+    blank: int = 0,
+    zero_infinity: bool = False,
+    reduction: str = "mean",
+) -> Tuple[Value, np.ndarray]:
+    """Connectionist temporal classification and its gradient: labels in order, without their places in time.
+
+    -log of the sum of the probabilities of all alignments. An alignment gives each step a label or the blank; equal
+    neighbours are one label, and then the blanks fall out. A row has none, and an infinite loss, if its steps are fewer
+    than its labels and a blank between each two equal neighbours.
+
+    `torch.nn.functional.ctc_loss` takes ``log_softmax(logits)``; this takes the logits.
+
+    Parameters
+    ----------
+    logits : array_like, shape (T, N, C) or, for one row, (T, C)
+        Before the softmax. float64 is computed in double; of float32 the softmax is in float32 and the sums over alignments
+        in double.
+    targets : array_like of int, shape (N, S) or (sum of target_lengths,); for one row (S,)
+        Labels in [0, C) other than the blank. Two dimensions are padded: what lies behind a row's target length is not read.
+        One dimension is the rows one after the other, as in PyTorch.
+    input_lengths : array_like of int, shape (N,), optional
+        Steps of each row, 0 to T; all T by default. What lies behind is not read, and its gradient is 0.
+    target_lengths : array_like of int, shape (N,), optional
+        Labels of each row; all S by default. Several rows in one dimension need it.
+    blank : int
+        The class of no label.
+    zero_infinity : bool
+        A row of infinite loss has loss 0 and gradient 0. Otherwise its gradient is NaN in its steps, as PyTorch's.
+    reduction : {"mean", "sum", "none"}
+        The mean is PyTorch's: the loss of each row over its target length (at least 1), then the mean of the rows.
+
+    Returns
+    -------
+    value : float, or ndarray of float64 of shape (N,), for one row (), for "none"
+    gradient : ndarray, in the shape of `logits`
+        d value / d logits; for "none" of each row's own value.
+
+    Examples
+    --------
+    Of nine alignments with equal probabilities three are label 1: "1 1", "1 -" and "- 1".
+
+    >>> import librnn, numpy as np
+    >>> value, gradient = librnn.losses.ctc(np.zeros((2, 1, 3)), [[1]])
+    >>> print(f"{np.exp(-value):.4f}")
+    0.3333
+    """
+    choose(reduction, REDUCTIONS, "reduction")
+    logits = _values(logits, "logits")
+    if logits.ndim not in (2, 3):
+        raise shape_error(f"logits has shape {logits.shape}, expected (T, N, C) or (T, C)")
+    time, classes = logits.shape[0], logits.shape[-1]
+    batch = logits.shape[1] if logits.ndim == 3 else 1
+    targets = integers(targets, "targets")
+    concatenated = logits.ndim == 3 and targets.ndim == 1
+    if logits.ndim == 2 and targets.ndim == 1:
+        targets = targets[None]
+    if not concatenated and (targets.ndim != 2 or targets.shape[0] != batch):
+        expected = f"({batch}, S) or (sum of target_lengths,)" if logits.ndim == 3 else "(S,)"
+        raise shape_error(f"targets has shape {targets.shape}, expected {expected}")
+    if concatenated and target_lengths is None:
+        if batch != 1:
+            raise argument_error("target_lengths is None, expected the number of labels of each row: targets has one dimension")
+        target_lengths = [targets.size]
+    inputs = None if input_lengths is None else _lengths(input_lengths, batch, "input_lengths")
+    outputs = None if target_lengths is None else _lengths(target_lengths, batch, "target_lengths")
+    if concatenated and outputs is not None and targets.size > outputs.sum():
+        raise shape_error(f"targets has {targets.size} labels, expected {outputs.sum()}, the sum of target_lengths")
+    options = _abi.rnn_ctc_options(
+        reduction=REDUCTIONS[reduction],
+        zero_infinity=1 if zero_infinity else 0,
+        blank=index(blank, "blank"),
+        concatenated=1 if concatenated else 0,
+    )
+    loss = np.empty(logits.shape[1:-1] if reduction == "none" else (), np.float64)
+    gradient = np.empty_like(logits)
+    function = _abi.rnn_loss_ctc_f64 if logits.dtype == np.float64 else _abi.rnn_loss_ctc
+    check(
+        function(
+            time, batch, classes, 0 if concatenated else targets.shape[1], address(logits), logits.size,
+            address(targets), targets.size, None if inputs is None else address(inputs), 0 if inputs is None else batch,
+            None if outputs is None else address(outputs), 0 if outputs is None else batch,
+            address(loss), loss.size, address(gradient), gradient.size, byref(options),
+        )  # fmt: skip
+    )
+    return (loss if reduction == "none" else float(loss)), gradient
+
+
+def _lengths(lengths: Any, batch: int, name: str) -> np.ndarray:
+    """int64 [batch]; one number will do for one row. Their range is for the library to check."""
+    array = integers(lengths, name)
+    if array.ndim == 0 and batch == 1:
+        array = array.reshape(1)
+    if array.shape != (batch,):
+        raise shape_error(f"{name} has shape {array.shape}, expected ({batch},), one number for each row")
+    return array
 
 
 def _values(values: Any, name: str) -> np.ndarray:

@@ -39,6 +39,13 @@ LOSSES: Dict[Any, int] = {
 }
 
 
+CLIP_MODES = {
+    "global_norm": _abi.RNN_CLIP_GLOBAL_NORM,
+    "tensor_norm": _abi.RNN_CLIP_TENSOR_NORM,
+    "value": _abi.RNN_CLIP_VALUE,
+}
+
+
 @dataclass(frozen=True)
 class StepReport:
     """What a step of a trainer did. Where it made several updates: sums and means over them.
@@ -52,7 +59,8 @@ class StepReport:
     gradient_norm : float
         Global norm of the last update's gradients, before clipping.
     gradient_scale : float
-        What they were multiplied by; 1 without clipping.
+        What they were multiplied by; 1 without clipping, and where elements are clipped. The smallest where each gradient is
+        clipped by its own norm.
     largest : str or None
         The parameter with the largest gradient norm; if the update was skipped for a gradient that is not finite, the first
         parameter that has one. None where nothing was learnt.
@@ -160,7 +168,10 @@ class Trainer:
         Made from the model, such as ``librnn.optim.Adam(model, lr=1e-3)``. Its numbers are used, and its learning rate is
         followed; its memory of steps of its own is not.
     clip_norm : float, optional
-        Clip gradients to this global norm; above 0.
+        Clip gradients to this, as `clip_mode` says; above 0.
+    clip_mode : {"global_norm", "tensor_norm", "value"}
+        What `clip_norm` bounds: the norm of all gradients together, as `clip_grad_norm`; that of each gradient, as
+        `clip_grad_norm_each`; the magnitude of each element, as `clip_grad_value`.
     ignore_index : int
         Targets with this value count for nothing. Cross-entropy only.
     update_interval : int, optional
@@ -190,6 +201,7 @@ class Trainer:
         optimizer: Optimizer,
         *,
         clip_norm: Optional[float] = None,
+        clip_mode: str = "global_norm",
         ignore_index: int = -100,
         update_interval: Optional[int] = None,
         backward_steps: Optional[int] = None,
@@ -221,6 +233,7 @@ class Trainer:
             has_ignore_index=1,
             ignore_index=index(ignore_index, "ignore_index"),
             clip_norm=0.0 if clip_norm is None else real(clip_norm, "clip_norm"),
+            clip_mode=choose(clip_mode, CLIP_MODES, "clip_mode"),
             update_interval=optional_index(update_interval, "update_interval"),
             backward_steps=optional_index(backward_steps, "backward_steps"),
             dropout_seed=unsigned(dropout_seed, "dropout_seed"),

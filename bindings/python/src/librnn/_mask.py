@@ -7,7 +7,7 @@ makes it from x, unless the caller gives one; the rule is kept in the metadata, 
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -18,48 +18,57 @@ MASK_KEY = "python.mask"
 
 
 class MaskRule(NamedTuple):
-    """Which steps of x are there, and what the output is where they are not."""
+    """Which steps are there, and what the output is where they are not."""
 
     #: "token": steps whose token is not `value`; "value": steps where some feature is not `value`.
     kind: str
     value: float
+    #: The tokens or features of the input that it is about, among those of all inputs.
+    columns: Tuple[int, int]
     #: "repeat": outputs of left-out steps repeat the one before; "value": they are `fill`.
     padding: str
     #: The output, feature by feature, of left-out steps (of those before the first, with "repeat"); None: zeros.
-    fill: Optional[List[float]]
+    fill: Optional[List[float]] = None
+    #: y is in the reverse order of time, all T steps turned around.
+    turned: bool = False
 
     def text(self) -> str:
         return json.dumps(self._asdict())
 
     @classmethod
     def of_text(cls, text: str) -> "MaskRule":
+        """The inverse of `text`; the metadata of a file may hold anything."""
         try:
             values = json.loads(text)
-            rule = cls(str(values["kind"]), float(values["value"]), str(values["padding"]), values["fill"])
-            if rule.fill is not None:
-                np.asarray(rule.fill, np.float64)
-        except (ValueError, KeyError, TypeError):
+            begin, end = values["columns"]
+            fill = None if values["fill"] is None else [float(number) for number in values["fill"]]
+            rule = cls(
+                values["kind"], float(values["value"]), (int(begin), int(end)), values["padding"], fill, bool(values["turned"])
+            )
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise format_error(f"the metadata entry {MASK_KEY!r} is damaged") from None
         if rule.kind not in ("token", "value") or rule.padding not in ("repeat", "value"):
             raise format_error(f"the metadata entry {MASK_KEY!r} asks for what is not known")
         return rule
 
-    def mask(self, x: np.ndarray) -> np.ndarray:
-        """True where a step is there: x [.., F], or tokens [..]."""
+    def mask(self, x: Optional[np.ndarray], tokens: Optional[np.ndarray], steps: int) -> np.ndarray:
+        """True where a step is there, as [.., steps] axes: of features [.., F], or tokens [..] or [.., K]."""
+        begin, end = self.columns
         if self.kind == "token":
-            return np.asarray(x != int(self.value))
-        # Compared in the dtype of x, as Keras does: 0.1 in a float32 is another number than 0.1.
-        return np.asarray((x != x.dtype.type(self.value)).any(axis=-1))
-
-    def arguments(self, x: np.ndarray) -> Dict[str, Any]:
-        """What to run the model with."""
-        return {"mask": self.mask(x), "padding": self.padding}
+            assert tokens is not None
+            column = tokens[..., begin] if tokens.ndim > steps else tokens
+            return np.asarray(column != int(self.value))
+        assert x is not None
+        # Compared in the dtype of x, as Keras does: 0.1 in float32 is another number than 0.1.
+        return np.asarray((x[..., begin:end] != x.dtype.type(self.value)).any(axis=-1))
 
     def finish(self, y: np.ndarray, mask: np.ndarray, time_axis: int) -> None:
-        """Write `fill` where it belongs; y has a time axis."""
+        """Write `fill` where it belongs; y [.., steps, O]."""
         if self.fill is None:
             return
-        missing = ~mask
+        present = np.asarray(mask, bool)
+        if self.turned:
+            present = np.flip(present, time_axis)
         if self.padding == "repeat":
-            missing &= ~np.logical_or.accumulate(mask, axis=time_axis)
-        y[missing] = np.asarray(self.fill, y.dtype)
+            present = np.logical_or.accumulate(present, axis=time_axis)
+        y[~present] = np.asarray(self.fill, y.dtype)

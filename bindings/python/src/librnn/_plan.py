@@ -64,6 +64,13 @@ class Plan:
         self.nodes[name] = PlannedNode(kind, tuple(sources), dict(arguments), dict(parameters or {}), size)
         return name
 
+    def tokens_of(self, hint: str) -> str:
+        """The token input of that name; the same each time."""
+        for name, node in self.nodes.items():
+            if node.kind == "tokens" and node.arguments.get("of") == hint:
+                return name
+        return self.add("tokens", hint, [], {"of": hint}, 1)
+
     def activation(self, source: str, activation: Activation, hint: str) -> str:
         return self.add("activation", hint, [source], {"activation": activation}, self.size(source))
 
@@ -134,7 +141,7 @@ class Plan:
     ) -> Any:
         """The model whose output is the node of that name."""
         nodes = self._needed(output)
-        names = self._names(nodes)
+        names = self.final_names(output)
         builder = NetworkBuilder(self.dtype)
         parameters: Dict[str, np.ndarray] = {}
         for name in nodes:
@@ -165,8 +172,9 @@ class Plan:
             raise unsupported("the model gives back its input")
         return [name for name in self.nodes if name in wanted and name != output] + [output]
 
-    def _names(self, nodes: Sequence[str]) -> Dict[str, str]:
+    def final_names(self, output: str) -> Dict[str, str]:
         """Names under which the network is a layer or a Sequential, where it can be."""
+        nodes = self._needed(output)
         chain = all(self.nodes[after].sources == (before,) for before, after in zip(nodes, nodes[1:]))
         if not chain:
             return {name: name for name in nodes}

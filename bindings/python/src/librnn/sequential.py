@@ -148,7 +148,7 @@ class Sequential(SequenceModel):
         *,
         mask: Any = None,
         padding_value: float = 0.0,
-        padding: str = "value",
+        padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, List[Any]]:
         """Run the chain over a batch of sequences.

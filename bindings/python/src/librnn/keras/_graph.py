@@ -34,13 +34,21 @@ class Value(NamedTuple):
     steps: bool = True
     #: In the reverse order of time.
     turned: bool = False
-    #: (kind, value) of the mask that travels with it.
-    mask: Optional[Tuple[str, float]] = None
+    #: The mask that travels with it.
+    mask: Optional["Mask"] = None
     #: Of a state: "h" or "c", and the direction.
     which: str = "h"
     direction: int = 0
     #: Masking was applied, and nothing recurrent has read it yet.
     unmasked: bool = False
+
+
+class Mask(NamedTuple):
+    """Steps where an input of the model has another value: "token" or "value", and the node of the input."""
+
+    kind: str
+    value: float
+    node: str
 
 
 class Layer(NamedTuple):
@@ -75,7 +83,7 @@ class Graph:
         #: Node -> Keras' name of the layer.
         self.names: Dict[str, str] = {}
         #: Masks under which recurrent layers run; one for all.
-        self.masks: List[Optional[Tuple[str, float]]] = []
+        self.masks: List[Optional[Mask]] = []
         #: Recurrent nodes whose output is zero at steps that the mask leaves out; others repeat.
         self.zeroing: Dict[str, bool] = {}
         self.time_major: Optional[bool] = None
@@ -145,7 +153,8 @@ class Graph:
             return None
         if len(masks) > 1:
             raise unsupported(f"{self.path}: some recurrent layers have a mask and some not, or another; librnn has one for all")
-        kind, value = next(iter(masks)) or ("", 0.0)
+        mask = masks.pop()
+        assert mask is not None
         padding, fill = "value", None
         if output.steps:
             node, head = output.node, []
@@ -156,7 +165,14 @@ class Graph:
             if node in self.zeroing:
                 padding = "value" if self.zeroing[node] else "repeat"
                 fill = self._of_zeros(node, head)
-        return MaskRule(kind, value, padding, fill, output.turned)
+        begin = 0
+        for name, inner in self.plan.nodes.items():
+            if name == mask.node:
+                break
+            if inner.kind == self.plan.nodes[mask.node].kind:
+                begin += inner.size
+        columns = (begin, begin + self.plan.size(mask.node))
+        return MaskRule(mask.kind, mask.value, columns, padding, fill, output.turned)
 
     def _of_zeros(self, node: str, head: List[str]) -> Optional[List[float]]:
         """What the layers after the last recurrent one make of zeros, which is what it gives before its first step."""

@@ -12,11 +12,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from .._foreign import Json, kind_of
-from .._plan import keras_weights
 from ..activations import Activation
 from ..errors import RNNError, argument_error, format_error, shape_error
 from ._files import LayerWeights
-from ._graph import MODELS, Graph, Layer, Value, run_model
+from ._graph import MODELS, Graph, Layer, Mask, Value, run_model
 
 _ALWAYS = {
     "name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "seed", "build_config",
@@ -227,17 +226,15 @@ def _dense(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[str, 
 
 def _embedding(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[str, Any]) -> List[Value]:
     _known(graph, layer, "input_dim", "output_dim", "mask_zero")
-    if len(inputs) != 1 or inputs[0].kind not in ("pending", "tokens"):
+    if len(inputs) != 1 or inputs[0].kind != "pending":
         raise graph.fail(layer, "it reads something else than an input of integers [N, T]")
     value = inputs[0]
-    node = value.node
-    if value.kind == "pending":
-        node = graph.plan.tokens_of(value.node)
+    node = graph.plan.tokens_of(value.node)
     shape = (layer.config.size("input_dim"), layer.config.size("output_dim"))
     (table,) = _arrays(graph, layer, [shape], ["embeddings"])
     source = Value("features", node)
     made = graph.add("embedding", layer, [source], {"vocabulary": shape[0], "size": shape[1]}, shape[1], {"weight": table})
-    mask = ("token", 0.0) if layer.config.get("mask_zero", bool, False) else None
+    mask = Mask("token", 0.0, node) if layer.config.get("mask_zero", bool, False) else None
     return [Value("features", made, mask=mask or inputs[0].mask)]
 
 
@@ -246,7 +243,7 @@ def _masking(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[str
     value = _one(graph, layer, inputs)
     if graph.plan.nodes[value.node].kind != "input":
         raise graph.fail(layer, "it masks what a layer computed; librnn makes masks of x")
-    return [value._replace(mask=("value", _number(graph, layer, ["mask_value"], 0.0)), unmasked=True)]
+    return [value._replace(mask=Mask("value", _number(graph, layer, ["mask_value"], 0.0), value.node), unmasked=True)]
 
 
 def _nothing(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[str, Any]) -> List[Value]:
@@ -405,10 +402,10 @@ def _operation(graph: Graph, layer: Layer, arguments: List[Any]) -> List[Value]:
     numbers = [value for value in _flat(arguments) if type(value) in (int, float)]
     if layer.kind == "NotEqual" and len(tensors) == len(numbers) == 1:
         value = tensors[0]
-        if value.kind in ("pending", "tokens"):
-            return [Value("mask", value.node, mask=("token", float(numbers[0])))]
+        if value.kind == "pending":
+            return [Value("mask", value.node, mask=Mask("token", float(numbers[0]), graph.plan.tokens_of(value.node)))]
         if value.kind == "features" and graph.plan.nodes[value.node].kind == "input":
-            return [Value("compare", value.node, mask=("value", float(numbers[0])))]
+            return [Value("compare", value.node, mask=Mask("value", float(numbers[0]), value.node))]
     if layer.kind == "Any" and len(tensors) == 1 and tensors[0].kind == "compare" and layer.config.value.get("axis") in (-1, 2):
         return [tensors[0]._replace(kind="mask")]
     if layer.kind in ("Add", "Multiply") and len(tensors) == len(numbers) == 1:

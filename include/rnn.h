@@ -355,8 +355,8 @@ RNN_CHECKED rnn_status rnn_lstm_backward_f64(
 /* ====================================================================================== 3. Builder */
 
 /*
- * A network is a list of named nodes. Each node but the inputs reads one earlier node (a sum reads several), named by
- * `input`; NULL means the node added last. A node's own name may be NULL: it is then its position, "0", "1", ….
+ * A network is a list of named nodes. Each node but the inputs reads one earlier node (a sum, a product and a concatenation
+ * read several), named by `input`; NULL means the node added last. A node's own name may be NULL: it is then its position, "0", "1", ….
  * Names have 1 to 128 characters of [A-Za-z0-9_.-] and are unique. The node added last is the network's output.
  * Parameters are named NODE.PARAMETER, such as "gru.weight_ih_l0".
  *
@@ -410,7 +410,8 @@ RNN_CHECKED rnn_status rnn_builder_add_one_hot(
 /** Two: bias_ih_l0 and bias_hh_l0. Trained apart, as PyTorch does. */
 #define RNN_BIAS_DOUBLE 3
 
-/* Activation functions of gates, y = f(x), each with a backward. α and β are alpha and beta. */
+/* Activation functions, of gates and of nodes, y = f(x), each with a backward. α and β are alpha and beta: 0 where the function has
+ * none. At a kink the derivative is PyTorch's: relu'(0) is 0, hard_sigmoid' 0 at both ends, leaky_relu' and elu' that of x < 0. */
 
 /** As the gate has it by itself: σ for gates, tanh for candidates and for h(C), φ for the vanilla cell. */
 #define RNN_ACTIVATION_DEFAULT 0
@@ -543,9 +544,51 @@ RNN_CHECKED rnn_status rnn_builder_add_dropout(
 RNN_CHECKED rnn_status rnn_builder_add_sum(
     rnn_builder *builder, const char *name, const char *const *inputs, size_t input_count);
 
+/** Adds the product of two or more earlier nodes of one size, element by element, in the order given. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_product(
+    rnn_builder *builder, const char *name, const char *const *inputs, size_t input_count);
+
+/** Adds the features of two or more earlier nodes side by side, in the order given: Y [.., sum of their sizes]. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_concat(
+    rnn_builder *builder, const char *name, const char *const *inputs, size_t input_count);
+
+/** Adds the choice of some features: Y [.., end - begin] is X[.., begin] to X[.., end - 1]. RNN_ERROR_SHAPE unless
+ *  begin < end <= features of the input. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_slice(
+    rnn_builder *builder, const char *name, const char *input, size_t begin, size_t end);
+
+/**
+ * Adds an element-wise function, Y = f(X).
+ *
+ * @param activation   RNN_ACTIVATION_*, but not DEFAULT.
+ * @param alpha, beta  Finite, and 0 where the function has none.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_builder_add_activation(
+    rnn_builder *builder, const char *name, const char *input, int32_t activation, double alpha, double beta);
+
+/** Adds softmax over the features of each step, Y_i = e^(X_i) / Σ_j e^(X_j); with log = 1 its logarithm. RNN_LOSS_CROSS_ENTROPY and
+ *  rnn_logits_sample want logits, without it. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_softmax(rnn_builder *builder, const char *name, const char *input, int32_t log);
+
+/**
+ * Adds layer normalisation over the F features of each step (arXiv:1607.06450):
+ * Y = (X - mean) / √(variance + epsilon) ⊙ weight + bias, the variance divided by F; weight [F], 1 at first, and bias [F], 0.
+ *
+ * @param epsilon  A normal number above 0, such as PyTorch's 1e-5.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_builder_add_layer_norm(
+    rnn_builder *builder, const char *name, const char *input, double epsilon);
+
+/** Adds a scale and a shift for each of F features: Y = X ⊙ weight + bias: weight [F], 1 at first, and bias [F], 0, if `bias` is 1.
+ *  For the scaling of inputs, and batch normalisation with its statistics folded in. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_scale_shift(
+    rnn_builder *builder, const char *name, const char *input, int32_t bias);
+
 /** PyTorch's: recurrent layers U(-1/√H, 1/√H), linear U(-1/√I, 1/√I), embedding N(0, 1). */
 #define RNN_INITIALIZATION_PYTORCH 0
-/** The textbook's: weights N(0, deviation²), biases 0. */
+/** The textbook's: weights N(0, deviation²), biases 0. In all but ZEROS the weights of layer_norm and scale_shift are 1. */
 #define RNN_INITIALIZATION_NORMAL 1
 /** Keras': recurrent weights orthogonal gate by gate, others Glorot uniform, biases 0. */
 #define RNN_INITIALIZATION_ORTHOGONAL 2
@@ -631,7 +674,7 @@ typedef struct rnn_network_info {
   size_t struct_size;
   /** RNN_DTYPE_*. */
   int32_t dtype;
-  /** 1: rnn_stream_create works; 0: some layer is bidirectional. */
+  /** 1: rnn_stream_create works; 0: some layer is bidirectional, or a node reverses. */
   int32_t streamable;
   /** 1: the output has one step, [N, O]; 0: [T, N, O]. */
   int32_t single_step_output;

@@ -179,22 +179,94 @@ public func rnn_builder_add_dropout(
   add(builder, name, reading: [input]) { .dropout(probability: probability) }
 }
 
-@_cdecl("rnn_builder_add_sum") @implementation
-public func rnn_builder_add_sum(
-  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!,
-  _ inputs: UnsafePointer<UnsafePointer<CChar>?>!, _ input_count: Int
+/// Adds a node that reads several.
+private func add(
+  _ builder: OpaquePointer?, _ name: UnsafePointer<CChar>?, readingAll inputs: UnsafePointer<UnsafePointer<CChar>?>?,
+  _ count: Int, _ operation: Operator
 ) -> rnn_status {
   catchingErrors { () throws(RNNError) in
     try withBuilder(builder) { (builder) throws(RNNError) in
-      let pointers = try array(inputs, input_count, named: "inputs")
+      let pointers = try array(inputs, count, named: "inputs")
       guard pointers.count >= 2, pointers.count <= 1_000 else {
         throw RNNError(.invalidArgument, "input_count is \(pointers.count), expected 2 to 1000")
       }
       var names: [String] = []
       for pointer in pointers { names.append(try text(pointer, named: "an element of inputs")) }
-      try builder.architecture.add(.sum, name: try optionalText(name, named: "name"), inputs: names)
+      try builder.architecture.add(operation, name: try optionalText(name, named: "name"), inputs: names)
     }
   }
+}
+
+@_cdecl("rnn_builder_add_sum") @implementation
+public func rnn_builder_add_sum(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!,
+  _ inputs: UnsafePointer<UnsafePointer<CChar>?>!, _ input_count: Int
+) -> rnn_status {
+  add(builder, name, readingAll: inputs, input_count, .sum)
+}
+
+@_cdecl("rnn_builder_add_product") @implementation
+public func rnn_builder_add_product(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!,
+  _ inputs: UnsafePointer<UnsafePointer<CChar>?>!, _ input_count: Int
+) -> rnn_status {
+  add(builder, name, readingAll: inputs, input_count, .product)
+}
+
+@_cdecl("rnn_builder_add_concat") @implementation
+public func rnn_builder_add_concat(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!,
+  _ inputs: UnsafePointer<UnsafePointer<CChar>?>!, _ input_count: Int
+) -> rnn_status {
+  add(builder, name, readingAll: inputs, input_count, .concat)
+}
+
+@_cdecl("rnn_builder_add_slice") @implementation
+public func rnn_builder_add_slice(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!, _ begin: Int, _ end: Int
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .slice(begin: begin, end: end) }
+}
+
+@_cdecl("rnn_builder_add_activation") @implementation
+public func rnn_builder_add_activation(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!,
+  _ activation: Int32, _ alpha: Double, _ beta: Double
+) -> rnn_status {
+  add(builder, name, reading: [input]) { () throws(RNNError) in
+    guard let kind = UInt8(exactly: activation).flatMap(ActivationKind.init(rawValue:)) else {
+      throw unknown("activation", activation)
+    }
+    return .activation(Activation(kind, alpha: alpha, beta: beta))
+  }
+}
+
+@_cdecl("rnn_builder_add_softmax") @implementation
+public func rnn_builder_add_softmax(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!, _ log: Int32
+) -> rnn_status {
+  add(builder, name, reading: [input]) { () throws(RNNError) in .softmax(logarithm: try flag(log, named: "log")) }
+}
+
+@_cdecl("rnn_builder_add_layer_norm") @implementation
+public func rnn_builder_add_layer_norm(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!, _ epsilon: Double
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .layerNorm(epsilon: epsilon) }
+}
+
+@_cdecl("rnn_builder_add_scale_shift") @implementation
+public func rnn_builder_add_scale_shift(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!, _ bias: Int32
+) -> rnn_status {
+  add(builder, name, reading: [input]) { () throws(RNNError) in .scaleShift(bias: try flag(bias, named: "bias")) }
+}
+
+@_cdecl("rnn_builder_add_reverse") @implementation
+public func rnn_builder_add_reverse(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .reverse }
 }
 
 @_cdecl("rnn_builder_build") @implementation

@@ -232,3 +232,74 @@ public struct ActivateArguments<Scalar> {
     self.clip = clip
   }
 }
+
+/// values = left ⊙ right + addend. `values` may be any of them.
+@frozen
+public struct MultiplyAddArguments<Scalar> {
+  public var rows, columns: Int
+  public var values: UnsafeMutablePointer<Scalar>
+  public var valuesStride: Int
+  public var left: UnsafePointer<Scalar>
+  public var leftStride: Int
+  public var right: UnsafePointer<Scalar>
+  public var rightStride: Int
+  /// nil: nothing is added.
+  public var addend: UnsafePointer<Scalar>?
+  public var addendStride: Int
+
+  @inlinable @inline(__always)
+  public init(
+    rows: Int, columns: Int, values: UnsafeMutablePointer<Scalar>, valuesStride: Int = 0,
+    left: UnsafePointer<Scalar>, leftStride: Int = 0, right: UnsafePointer<Scalar>, rightStride: Int = 0,
+    addend: UnsafePointer<Scalar>? = nil, addendStride: Int = 0
+  ) {
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+    self.valuesStride = valuesStride
+    self.left = left
+    self.leftStride = leftStride
+    self.right = right
+    self.rightStride = rightStride
+    self.addend = addend
+    self.addendStride = addendStride
+  }
+}
+
+/// An operator over the features of each row; each kernel says what it reads and writes. All are [rows, columns] but `weight` and
+/// `bias`, [columns].
+@frozen
+public struct RowArguments<Scalar> {
+  public var rows, columns: Int
+  /// The columns, as a number.
+  public var count: Scalar
+  public var values: UnsafePointer<Scalar>
+  public var result: UnsafeMutablePointer<Scalar>
+  public var gradient: UnsafeMutablePointer<Scalar>
+  public var scratch: UnsafeMutablePointer<Scalar>
+  public var weight: UnsafePointer<Scalar>
+  public var bias: UnsafePointer<Scalar>
+  /// Layer normalisation: above 0.
+  public var epsilon: Scalar
+  /// Softmax: its logarithm.
+  public var isLogarithm: Bool
+
+  /// Every array is `values` or `result` until the caller sets it: a kernel touches only what it documents.
+  @inlinable @inline(__always)
+  public init(
+    rows: Int, columns: Int, count: Scalar, values: UnsafePointer<Scalar>, result: UnsafeMutablePointer<Scalar>,
+    epsilon: Scalar, isLogarithm: Bool = false
+  ) {
+    self.rows = rows
+    self.columns = columns
+    self.count = count
+    self.values = values
+    self.result = result
+    gradient = result
+    scratch = result
+    weight = values
+    bias = values
+    self.epsilon = epsilon
+    self.isLogarithm = isLogarithm
+  }
+}

@@ -95,51 +95,70 @@ where T.Scalar: BinaryFloatingPoint {
   a.result.pointee = two.x + two.y
 }
 
-/// e^(x - max) of each row and their sum in logical lanes. NaN passes to its element and to the sum.
-@inlinable @inline(__always)
-public func softmaxBody<T: KernelTarget>(_ target: T.Type, _ a: SoftmaxArguments<T.Scalar>) {
-  let logicalLanes = T.Vector.Scalar.reductionLanes
-  var lanes = LaneSums<T>()
-  var row = 0
-  while row < a.rows {
-    let values = a.values + row &* a.valuesStride
-    let exponentials = a.exponentials + row &* a.exponentialsStride
+extension KernelTarget {
+  /// Σ term over the columns: lane l takes those ≡ l, ascending; the lanes are folded in halves.
+  ///
+  /// - Parameter term: Of the vector at a column, of which so many lanes exist; the others must be zero.
+  @inlinable @inline(__always)
+  static func laneSum(columns: Int, _ term: (_ column: Int, _ lanes: Int) -> Vector) -> Scalar {
+    let logicalLanes = Vector.Scalar.reductionLanes
+    var lanes = LaneSums<Self>()
+    var first = 0
+    while first < logicalLanes {
+      var sum = Vector.zero
+      var c = first
+      while c < columns {
+        sum = sum + term(c, columns &- c)
+        c &+= logicalLanes
+      }
+      lanes.set(sum, first)
+      first &+= width
+    }
+    return lanes.folded()
+  }
+
+  /// exponentials = e^(values - max), their sum in logical lanes, and max. May be in place. NaN passes to its element and to the
+  /// sum.
+  @inlinable @inline(__always)
+  static func exponentials(
+    of values: UnsafePointer<Scalar>, columns: Int, to exponentials: UnsafeMutablePointer<Scalar>
+  ) -> (largest: Scalar, sum: Scalar) {
     // Four chains: the largest of numbers does not depend on the order.
-    var (m0, m1, m2, m3) = (-T.Scalar.infinity, -T.Scalar.infinity, -T.Scalar.infinity, -T.Scalar.infinity)
+    var (m0, m1, m2, m3) = (-Scalar.infinity, -Scalar.infinity, -Scalar.infinity, -Scalar.infinity)
     var c = 0
-    while c &+ 4 <= a.columns {
+    while c &+ 4 <= columns {
       m0 = values[c] > m0 ? values[c] : m0
       m1 = values[c &+ 1] > m1 ? values[c &+ 1] : m1
       m2 = values[c &+ 2] > m2 ? values[c &+ 2] : m2
       m3 = values[c &+ 3] > m3 ? values[c &+ 3] : m3
       c &+= 4
     }
-    while c < a.columns {
+    while c < columns {
       m0 = values[c] > m0 ? values[c] : m0
       c &+= 1
     }
     m0 = m1 > m0 ? m1 : m0
     m2 = m3 > m2 ? m3 : m2
     let largest = m2 > m0 ? m2 : m0
-    let maximum = T.Vector(repeating: largest)
-    var first = 0
-    while first < logicalLanes {
-      var sum = T.Vector.zero
-      c = first
-      while c < a.columns {
-        let count = a.columns &- c
-        let x = T.load(values + c, lanes: count)
-        let e = T.exponentialOfDifference(x, maximum)
-        T.store(e, exponentials + c, lanes: count)
-        // Read back: what is past the last column is zero there, not e^(0 - max).
-        sum = sum + T.load(UnsafePointer(exponentials) + c, lanes: count)
-        c &+= logicalLanes
-      }
-      lanes.set(sum, first)
-      first &+= T.width
+    let maximum = Vector(repeating: largest)
+    let sum = laneSum(columns: columns) { c, count in
+      store(exponentialOfDifference(load(values + c, lanes: count), maximum), exponentials + c, lanes: count)
+      // Read back: what is past the last column is zero there, not e^(0 - max).
+      return load(UnsafePointer(exponentials) + c, lanes: count)
     }
+    return (largest, sum)
+  }
+}
+
+/// e^(x - max) of each row and their sum in logical lanes. NaN passes to its element and to the sum.
+@inlinable @inline(__always)
+public func softmaxBody<T: KernelTarget>(_ target: T.Type, _ a: SoftmaxArguments<T.Scalar>) {
+  var row = 0
+  while row < a.rows {
+    let (largest, sum) = T.exponentials(
+      of: a.values + row &* a.valuesStride, columns: a.columns, to: a.exponentials + row &* a.exponentialsStride)
     a.summaries[2 &* row] = largest
-    a.summaries[2 &* row &+ 1] = lanes.folded()
+    a.summaries[2 &* row &+ 1] = sum
     row &+= 1
   }
 }

@@ -42,6 +42,11 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   public let softmax: Kernel<SoftmaxArguments<Scalar>>
   public let columnSums: Kernel<ColumnSumArguments<Scalar>>
   public let sumOfSquares: Kernel<SquareSumArguments<Scalar>>
+  public let multiplyAdd: Kernel<MultiplyAddArguments<Scalar>>
+  public let softmaxForward: Kernel<RowArguments<Scalar>>
+  public let softmaxBackward: Kernel<RowArguments<Scalar>>
+  public let layerNormForward: Kernel<RowArguments<Scalar>>
+  public let layerNormBackward: Kernel<RowArguments<Scalar>>
 
   init(_ table: rnn_cpu_kernels) {
     panelWidth = table.panel_width
@@ -64,6 +69,11 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     softmax = Kernel(table.softmax)
     columnSums = Kernel(table.column_sums)
     sumOfSquares = Kernel(table.sum_of_squares)
+    multiplyAdd = Kernel(table.multiply_add)
+    softmaxForward = Kernel(table.softmax_forward)
+    softmaxBackward = Kernel(table.softmax_backward)
+    layerNormForward = Kernel(table.layer_norm_forward)
+    layerNormBackward = Kernel(table.layer_norm_backward)
   }
 
   /// Makes a table by letting an instruction set's kernel module fill it.

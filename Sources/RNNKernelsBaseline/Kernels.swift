@@ -29,6 +29,11 @@ func fillFloat32(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.softmax = { softmaxBody(Float32Target.self, arguments($0, SoftmaxArguments<Float>.self)) }
   table.pointee.column_sums = { columnSumsBody(Float32Target.self, arguments($0, ColumnSumArguments<Float>.self)) }
   table.pointee.sum_of_squares = { sumOfSquaresBody(Float32Target.self, arguments($0, SquareSumArguments<Float>.self)) }
+  table.pointee.multiply_add = { multiplyAddBody(Float32Target.self, arguments($0, MultiplyAddArguments<Float>.self)) }
+  table.pointee.softmax_forward = { softmaxForwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
+  table.pointee.softmax_backward = { softmaxBackwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
+  table.pointee.layer_norm_forward = { layerNormForwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
+  table.pointee.layer_norm_backward = { layerNormBackwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
 }
 
 @inline(__always)
@@ -53,4 +58,9 @@ func fillFloat64(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.softmax = { softmaxBody(Float64Target.self, arguments($0, SoftmaxArguments<Double>.self)) }
   table.pointee.column_sums = { columnSumsBody(Float64Target.self, arguments($0, ColumnSumArguments<Double>.self)) }
   table.pointee.sum_of_squares = { sumOfSquaresBody(Float64Target.self, arguments($0, SquareSumArguments<Double>.self)) }
+  table.pointee.multiply_add = { multiplyAddBody(Float64Target.self, arguments($0, MultiplyAddArguments<Double>.self)) }
+  table.pointee.softmax_forward = { softmaxForwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
+  table.pointee.softmax_backward = { softmaxBackwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
+  table.pointee.layer_norm_forward = { layerNormForwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
+  table.pointee.layer_norm_backward = { layerNormBackwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
 }

@@ -62,6 +62,11 @@ typedef struct rnn_cpu_kernels {
   rnn_cpu_kernel _Nonnull softmax;
   rnn_cpu_kernel _Nonnull column_sums;
   rnn_cpu_kernel _Nonnull sum_of_squares;
+  rnn_cpu_kernel _Nonnull multiply_add;
+  rnn_cpu_kernel _Nonnull softmax_forward;
+  rnn_cpu_kernel _Nonnull softmax_backward;
+  rnn_cpu_kernel _Nonnull layer_norm_forward;
+  rnn_cpu_kernel _Nonnull layer_norm_backward;
 } rnn_cpu_kernels;
 
 void rnn_cpu_fill_baseline_f32(rnn_cpu_kernels *_Nonnull table);

@@ -50,6 +50,28 @@ extension Architecture {
       object["probability"] = .number(probability)
     case .sum:
       operation("sum")
+    case .activation(let activation):
+      operation("activation")
+      object["activation"] = .object(activation.json)
+    case .reverse:
+      operation("reverse")
+    case .softmax(let logarithm):
+      operation("softmax")
+      object["log"] = .bool(logarithm)
+    case .layerNorm(let epsilon):
+      operation("layer_norm")
+      object["epsilon"] = .number(epsilon)
+    case .scaleShift(let bias):
+      operation("scale_shift")
+      object["bias"] = .bool(bias)
+    case .concat:
+      operation("concat")
+    case .product:
+      operation("product")
+    case .slice(let begin, let end):
+      operation("slice")
+      object["begin"] = .integer(Int64(begin))
+      object["end"] = .integer(Int64(end))
     case .recurrent(let configuration):
       let options = configuration.jsonOptions
       let version: Int64 = options.isEmpty ? 1 : 2
@@ -141,6 +163,32 @@ extension Architecture {
     case "sum":
       try only()
       operation = .sum
+    case "activation":
+      try only("activation")
+      guard let value = node["activation"] else { throw RNNError(.format, "\(context): activation is missing") }
+      operation = .activation(try Activation(json: value, in: "\(context), activation"))
+    case "reverse":
+      try only()
+      operation = .reverse
+    case "softmax":
+      try only("log")
+      operation = .softmax(logarithm: try node.bool("log", in: context))
+    case "layer_norm":
+      try only("epsilon")
+      operation = .layerNorm(epsilon: try node.number("epsilon", in: context))
+    case "scale_shift":
+      try only("bias")
+      operation = .scaleShift(bias: try node.bool("bias", in: context))
+    case "concat":
+      try only()
+      operation = .concat
+    case "product":
+      try only()
+      operation = .product
+    case "slice":
+      try only("begin", "end")
+      operation = .slice(
+        begin: try node.integer("begin", in: context, range: 0...largestCount), end: try size("end"))
     case "rnn", "gru", "lstm":
       operation = .recurrent(try Self.configuration(node, op: op, version: version, common: common, context: context))
     default:

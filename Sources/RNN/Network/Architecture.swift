@@ -24,6 +24,30 @@ public enum Operator: Equatable, Sendable {
   case dropout(probability: Double)
   /// Of two or more nodes.
   case sum
+  /// f(X), element by element.
+  case activation(Activation)
+  /// Y at step t of a row of length L is X at L - 1 - t.
+  case reverse
+  /// Over the features of a step; or its logarithm.
+  case softmax(logarithm: Bool)
+  /// (X - mean) / √(variance + epsilon) over the features of a step, times weight, plus bias.
+  case layerNorm(epsilon: Double)
+  /// X ⊙ weight + bias, a number of each for every feature.
+  case scaleShift(bias: Bool)
+  /// The features of two or more nodes side by side.
+  case concat
+  /// Element by element, of two or more nodes.
+  case product
+  /// Features begin to end - 1.
+  case slice(begin: Int, end: Int)
+
+  /// Reads two or more nodes, which must be named.
+  var readsSeveral: Bool {
+    switch self {
+    case .sum, .product, .concat: true
+    default: false
+    }
+  }
 }
 
 /// A node: its name, what it computes, and the earlier nodes it reads.
@@ -50,6 +74,9 @@ enum ParameterRole: Equatable, Sendable {
   case initialState
   case linearWeight
   case linearBias(inputSize: Int)
+  /// What features are multiplied by, 1 at first, and what is added to them, 0.
+  case scale
+  case shift
 }
 
 /// A named array among others in one buffer.
@@ -113,12 +140,18 @@ public struct Architecture: Equatable, Sendable {
   /// Whether the network can be run one step at a time: no layer needs the future.
   public var isStreamable: Bool {
     nodes.allSatisfy { node in
-      if case .recurrent(let configuration) = node.operation { !configuration.needsWholeSequence } else { true }
+      switch node.operation {
+      case .recurrent(let configuration): !configuration.needsWholeSequence
+      case .reverse: false
+      default: true
+      }
     }
   }
 
-  var reversesBeforeItsEnd: Bool { false }
-  var reversesAtItsEnd: Bool { false }
+  /// Whether another node reads what a `reverse` node gives: then the order of its steps must be known, which a mask does not tell.
+  public var reversesBeforeItsEnd: Bool { nodes.dropLast().contains { $0.operation == .reverse } }
+  /// Whether the output is what a `reverse` node gives.
+  var reversesAtItsEnd: Bool { nodes.last?.operation == .reverse }
 
   /// Whether the state that a sequence begins with is a parameter, at least of some node.
   var learnsInitialState: Bool { recurrentParameters.contains { $0.initialHidden >= 0 } }
@@ -170,7 +203,15 @@ public struct Architecture: Equatable, Sendable {
       try next.addRecurrent(configuration.canonical, name: name, inputSize: nodes[sources[0]].outputSize)
     case .oneHot(let size):
       next.limitTokens(of: sources[0], to: size)
-    case .lastStep, .dropout, .sum:
+    case .layerNorm:
+      let inputSize = nodes[sources[0]].outputSize
+      try next.addParameter("\(name).weight", [inputSize], .scale)
+      try next.addParameter("\(name).bias", [inputSize], .shift)
+    case .scaleShift(let bias):
+      let inputSize = nodes[sources[0]].outputSize
+      try next.addParameter("\(name).weight", [inputSize], .scale)
+      if bias { try next.addParameter("\(name).bias", [inputSize], .shift) }
+    case .lastStep, .dropout, .sum, .activation, .reverse, .softmax, .concat, .product, .slice:
       break
     }
     next.nodes.append(
@@ -226,11 +267,15 @@ public struct Architecture: Equatable, Sendable {
       guard !nodes.isEmpty else {
         throw RNNError(.invalidArgument, "node '\(name)' has nothing to read: add an input first")
       }
-      guard operation != .sum else { throw RNNError(.invalidArgument, "sum '\(name)': expected the names of its inputs") }
+      guard !operation.readsSeveral else {
+        throw RNNError(.invalidArgument, "\(operation.label) '\(name)': expected the names of its inputs")
+      }
       return [nodes.count - 1]
     }
-    if operation == .sum {
-      guard inputs.count >= 2 else { throw RNNError(.invalidArgument, "sum '\(name)': expected 2 or more inputs, got 1") }
+    if operation.readsSeveral {
+      guard inputs.count >= 2 else {
+        throw RNNError(.invalidArgument, "\(operation.label) '\(name)': expected 2 or more inputs, got 1")
+      }
     } else if inputs.count != 1 {
       throw RNNError(.invalidArgument, "node '\(name)' reads one node, got \(inputs.count)")
     }
@@ -301,7 +346,56 @@ public struct Architecture: Equatable, Sendable {
       let source = try features()
       try checkProbability(p, "probability")
       return (source.outputSize, source.isSingleStep)
-    case .sum:
+    case .activation(let activation):
+      let source = try features()
+      try activation.check(node: name, dataType)
+      return (source.outputSize, source.isSingleStep)
+    case .softmax, .scaleShift:
+      let source = try features()
+      return (source.outputSize, source.isSingleStep)
+    case .layerNorm(let epsilon):
+      let source = try features()
+      // Of constant features the variance is 0: the root must not be.
+      let smallest = dataType == .float32 ? Double(Float.leastNormalMagnitude) : Double.leastNormalMagnitude
+      let largest = dataType == .float32 ? Double(Float.greatestFiniteMagnitude) : Double.greatestFiniteMagnitude
+      guard epsilon >= smallest, epsilon <= largest else {
+        throw RNNError(
+          .invalidArgument, "node '\(name)': epsilon is \(epsilon), expected a finite number of at least \(smallest)")
+      }
+      return (source.outputSize, source.isSingleStep)
+    case .reverse:
+      let source = try features()
+      guard !source.isSingleStep else {
+        throw RNNError(.shape, "reverse '\(name)' reads a sequence, and '\(source.name)' gives one step")
+      }
+      return (source.outputSize, false)
+    case .slice(let begin, let end):
+      let source = try features()
+      guard begin >= 0, begin < end, end <= source.outputSize else {
+        throw RNNError(
+          .shape,
+          """
+          slice '\(name)': features \(UInt(bitPattern: begin)) to \(UInt(bitPattern: end)), and '\(source.name)' gives \
+          \(source.outputSize): expected begin < end <= \(source.outputSize)
+          """)
+      }
+      return (end - begin, source.isSingleStep)
+    case .concat:
+      let source = try features()
+      var size = source.outputSize
+      for other in sources.dropFirst().map({ nodes[$0] }) {
+        guard other.operation != .tokenInput, other.isSingleStep == source.isSingleStep else {
+          throw RNNError(
+            .shape,
+            """
+            concat '\(name)': '\(source.name)' gives \(source.isSingleStep ? "one step" : "a sequence"), '\(other.name)' \
+            \(other.operation == .tokenInput ? "tokens" : other.isSingleStep ? "one step" : "a sequence")
+            """)
+        }
+        size = try checkedSum(size, other.outputSize, of: "node '\(name)'")
+      }
+      return (size, source.isSingleStep)
+    case .sum, .product:
       let source = try features()
       for other in sources.dropFirst().map({ nodes[$0] }) {
         guard other.operation != .tokenInput, other.outputSize == source.outputSize,
@@ -310,7 +404,7 @@ public struct Architecture: Equatable, Sendable {
           throw RNNError(
             .shape,
             """
-            sum '\(name)': '\(source.name)' gives \(source.isSingleStep ? "one step" : "a sequence") of \
+            \(operation.label) '\(name)': '\(source.name)' gives \(source.isSingleStep ? "one step" : "a sequence") of \
             \(source.outputSize) features, '\(other.name)' \(other.isSingleStep ? "one step" : "a sequence") of \
             \(other.outputSize)
             """)
@@ -421,4 +515,15 @@ func checkedSum(_ a: Int, _ b: Int, of what: @autoclosure () -> String) throws(R
     throw RNNError(.outOfMemory, "\(what()): \(a) + \(b) elements are more than memory can have")
   }
   return sum
+}
+
+extension Operator {
+  /// What messages call a node that reads several.
+  fileprivate var label: String {
+    switch self {
+    case .concat: "concat"
+    case .product: "product"
+    default: "sum"
+    }
+  }
 }

@@ -46,7 +46,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
         for layer in 0..<instruction.layerCount * instruction.directionCount {
           try scratchPlan.include(weights.layers[instruction.firstLayer + layer], cellCount: cells, rowCount: rowCount)
         }
-      default: break
+      default:
+        scratchPlan.packingCount = max(scratchPlan.packingCount, instruction.operatorScratchCount)
       }
     }
     nodeCount = plan.count
@@ -86,7 +87,10 @@ extension Weights {
     for instruction in instructions.reversed() {
       guard let resultGradient = memory.nodeGradients[instruction.node] else { continue }
       let rows = instruction.isSingleStep ? batch.rowCount : batch.cellCount
-      if !instruction.isSingleStep { batch.clearPadding(resultGradient, width: instruction.size) }
+      // A reversal does not read the gradients of steps that a row does not have.
+      if !instruction.isSingleStep, instruction.kind != .reverse {
+        batch.clearPadding(resultGradient, width: instruction.size)
+      }
       let source = self.source(instruction.source, input, workspace)
       var sourceGradient = instruction.source >= 0 ? memory.nodeGradients[instruction.source] : nil
       if !wantsInputGradient, instruction.source >= 0, instructions[instruction.source].kind == .input {
@@ -139,6 +143,10 @@ extension Weights {
             add(kernels, resultGradient, to: gradient, count: rows &* instruction.size)
           }
         }
+      case .activation, .reverse, .softmax, .layerNorm, .scaleShift, .concat, .product, .slice:
+        backpropagateOperator(
+          kernels, instruction, batch, input, rows: rows, source: source, resultGradient: resultGradient,
+          sourceGradient: sourceGradient, workspace, memory, gradients)
       case .recurrent:
         backpropagateLayers(
           kernels, instruction, batch, source: source, resultGradient: resultGradient, sourceGradient: sourceGradient,

@@ -73,8 +73,11 @@ extension Weights {
             AddArguments(
               rows: 1, columns: rows &* instruction.size, values: result, valuesStride: 0, addend: other, addendStride: 0))
         }
+      case .activation, .reverse, .softmax, .layerNorm, .scaleShift, .concat, .product, .slice:
+        runOperator(kernels, instruction, batch, input, rows: rows, source: source, to: result, workspace)
       }
-      if !instruction.isSingleStep { batch.clearPadding(result, width: instruction.size) }
+      // A reversal leaves zeros itself: with a mask the steps that a row does not have are elsewhere after it.
+      if !instruction.isSingleStep, instruction.kind != .reverse { batch.clearPadding(result, width: instruction.size) }
     }
   }
 

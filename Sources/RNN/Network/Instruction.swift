@@ -2,7 +2,10 @@ import RNNKernels
 
 /// A node as the passes over a network see it: plain memory, so that a step touches no reference count.
 struct Instruction<Scalar: KernelScalar> {
-  enum Kind: UInt8 { case input, tokenInput, embedding, oneHot, recurrent, linear, lastStep, dropout, sum }
+  enum Kind: UInt8 {
+    case input, tokenInput, embedding, oneHot, recurrent, linear, lastStep, dropout, sum
+    case activation, reverse, softmax, layerNorm, scaleShift, concat, product, slice
+  }
 
   let kind: Kind
   /// Position in the list of nodes.
@@ -15,7 +18,7 @@ struct Instruction<Scalar: KernelScalar> {
   let isSingleStep: Bool
   /// Inputs: the first column among all of the kind; embedding and one-hot: the column of their tokens.
   var column = 0
-  /// Sum: its sources, begin and count in `Weights.sumSources`.
+  /// Sum, product, concat: its sources, begin and count in `Weights.sumSources`.
   var firstSumSource = 0
   var sumSourceCount = 0
   /// Recurrent: its layers in `Weights.layers`, and its states.
@@ -26,10 +29,20 @@ struct Instruction<Scalar: KernelScalar> {
   var merge = Merge.concat
   var isResidual = false
   var dropout = 0.0
-  /// Linear.
+  /// Linear; of layer normalisation and scale-shift only the bias.
   var weight: PackedMatrix<Scalar>?
   var bias: UnsafePointer<Scalar>?
-  /// Embedding: weight [V, size]; one-hot has none. V for both.
+  /// Activation.
+  var activation = ActivationKind.affine
+  var alpha: Scalar = 0
+  var beta: Scalar = 0
+  /// Layer normalisation.
+  var epsilon: Scalar = 0
+  /// Softmax: its logarithm.
+  var isLogarithm = false
+  /// Slice: its first feature.
+  var begin = 0
+  /// Embedding: weight [V, size]; one-hot has none. V for both. Layer normalisation and scale-shift: weight [size].
   var table: UnsafePointer<Scalar>?
   var vocabularySize = 0
   /// Place of the parameters among all, for gradients.
@@ -84,6 +97,35 @@ struct Instruction<Scalar: KernelScalar> {
       kind = .dropout
       dropout = probability
     case .sum: kind = .sum
+    case .activation(let function):
+      kind = .activation
+      activation = function.kind
+      alpha = Scalar(function.alpha)
+      beta = Scalar(function.beta)
+    case .reverse: kind = .reverse
+    case .softmax(let logarithm):
+      kind = .softmax
+      isLogarithm = logarithm
+    case .layerNorm(let epsilon):
+      kind = .layerNorm
+      self.epsilon = Scalar(epsilon)
+      weightOffset = offset(0)
+      biasOffset = offset(1)
+      table = values + weightOffset
+      bias = values + biasOffset
+    case .scaleShift(let hasBias):
+      kind = .scaleShift
+      weightOffset = offset(0)
+      table = values + weightOffset
+      if hasBias {
+        biasOffset = offset(1)
+        bias = values + biasOffset
+      }
+    case .concat: kind = .concat
+    case .product: kind = .product
+    case .slice(let begin, _):
+      kind = .slice
+      self.begin = begin
     }
   }
 }

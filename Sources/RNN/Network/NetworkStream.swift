@@ -18,7 +18,9 @@ public final class NetworkStream {
   public init(_ network: Network, batchSize: Int = 1) throws(RNNError) {
     let architecture = network.architecture
     guard architecture.isStreamable else {
-      throw RNNError(.unsupported, "the network has a layer that reads backwards (bidirectional or reverse), which needs the whole sequence: use run")
+      throw RNNError(
+        .unsupported,
+        "the network has a layer that reads backwards (bidirectional or reverse), or reverses, which needs the whole sequence: use run")
     }
     self.network = network
     self.batchSize = batchSize

@@ -54,7 +54,7 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
       }
       linear.append(linearWeights)
       var instruction = Instruction(architecture, node: index, weights: linearWeights, values: values)
-      if node.operation == .sum {
+      if node.operation.readsSeveral {
         instruction.firstSumSource = sumSources.count
         instruction.sumSourceCount = node.inputs.count
         sumSources += node.inputs

@@ -6,7 +6,7 @@ public struct InitialWeights: Equatable, Sendable {
   public enum Scheme: Sendable {
     /// PyTorch's: recurrent layers U(-1/√H, 1/√H), linear U(-1/√I, 1/√I), embedding N(0, 1).
     case pytorch
-    /// The textbook's: weights N(0, deviation²), biases 0.
+    /// The textbook's: weights N(0, deviation²), biases 0. Here and below scales are 1 and shifts 0, as with PyTorch's.
     case normal(deviation: Double)
     /// Keras': recurrent weights orthogonal gate by gate, others Glorot uniform, biases 0.
     case orthogonal
@@ -71,6 +71,8 @@ public struct InitialWeights: Equatable, Sendable {
   ) {
     switch scheme {
     case .zeros: values.update(repeating: 0)
+    case _ where role == .scale: values.update(repeating: 1)
+    case _ where role == .shift: values.update(repeating: 0)
     case .pytorch: fillAsPyTorch(values, slot, role, ordinal)
     case .normal(let deviation):
       if role.isBias {
@@ -99,6 +101,8 @@ public struct InitialWeights: Equatable, Sendable {
       return values.update(repeating: 0)
     case .linearWeight: fan = slot.shape[1]
     case .linearBias(let inputSize): fan = inputSize
+    // Filled already.
+    case .scale, .shift: return
     }
     Initialization.fillUniform(values, bound: 1 / Double(fan).squareRoot(), seed: seed, parameter: ordinal)
   }
@@ -121,6 +125,7 @@ public struct InitialWeights: Equatable, Sendable {
         values, fanIn: slot.shape[1], fanOut: slot.shape[0], seed: seed, parameter: ordinal)
     case .recurrentBias, .linearBias, .peepholeWeight, .initialState:
       values.update(repeating: 0)
+    case .scale, .shift: break
     }
   }
 }
@@ -129,8 +134,8 @@ extension ParameterRole {
   /// Zero in the schemes that have no rule for it.
   var isBias: Bool {
     switch self {
-    case .recurrentBias, .linearBias, .initialState: true
-    case .embedding, .recurrentInputWeight, .recurrentHiddenWeight, .linearWeight, .projectionWeight, .peepholeWeight: false
+    case .recurrentBias, .linearBias, .initialState, .shift: true
+    case .scale, .embedding, .recurrentInputWeight, .recurrentHiddenWeight, .linearWeight, .projectionWeight, .peepholeWeight: false
     }
   }
 }

@@ -44,7 +44,8 @@ public struct TrainerOptions: Equatable, Sendable {
       guard updateInterval >= 1 else { throw RNNError(.invalidArgument, "update_interval is too large") }
       guard architecture.isStreamable, !architecture.hasSingleStepOutput else {
         throw RNNError(
-          .unsupported, "truncated backpropagation needs a network that can stop at any step: no layer that reads backwards, no last step")
+          .unsupported,
+          "truncated backpropagation needs a network that can stop at any step: nothing that reads backwards or reverses, no last step")
       }
     }
     if let backwardSteps {

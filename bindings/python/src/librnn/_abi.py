@@ -470,6 +470,30 @@ rnn_builder_add_dropout = _function(
 rnn_builder_add_sum = _function(
     "rnn_builder_add_sum", "rnn_status", "rnn_builder *", "const char *", "const char *const *", "size_t",
 )
+rnn_builder_add_product = _function(
+    "rnn_builder_add_product", "rnn_status", "rnn_builder *", "const char *", "const char *const *", "size_t",
+)
+rnn_builder_add_concat = _function(
+    "rnn_builder_add_concat", "rnn_status", "rnn_builder *", "const char *", "const char *const *", "size_t",
+)
+rnn_builder_add_slice = _function(
+    "rnn_builder_add_slice", "rnn_status", "rnn_builder *", "const char *", "const char *", "size_t", "size_t",
+)
+rnn_builder_add_activation = _function(
+    "rnn_builder_add_activation", "rnn_status", "rnn_builder *", "const char *", "const char *", "int32_t", "double", "double",
+)
+rnn_builder_add_softmax = _function(
+    "rnn_builder_add_softmax", "rnn_status", "rnn_builder *", "const char *", "const char *", "int32_t",
+)
+rnn_builder_add_layer_norm = _function(
+    "rnn_builder_add_layer_norm", "rnn_status", "rnn_builder *", "const char *", "const char *", "double",
+)
+rnn_builder_add_scale_shift = _function(
+    "rnn_builder_add_scale_shift", "rnn_status", "rnn_builder *", "const char *", "const char *", "int32_t",
+)
+rnn_builder_add_reverse = _function(
+    "rnn_builder_add_reverse", "rnn_status", "rnn_builder *", "const char *", "const char *",
+)
 rnn_builder_build = _function(
     "rnn_builder_build", "rnn_status", "rnn_builder *", "const rnn_build_options *", "rnn_network **",
 )

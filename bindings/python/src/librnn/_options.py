@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 from . import _abi
 from ._arrays import positive, real
 from ._builder import choose
-from .activations import Activation, as_activation
+from .activations import Activation, activation_of_file, as_activation
 from .errors import argument_error
 
 #: Letter of a gate -> its activation, where it is not the usual one.
@@ -192,16 +192,9 @@ def _activations_of_file(cell: str, node: Mapping[str, Any]) -> Activations:
     listed: Optional[List[List[Mapping[str, Any]]]] = node.get("activations")
     if listed is None:
         return None
-    given = [{letter: _activation_of_file(slot) for letter, slot in zip(SLOTS[cell], side)} for side in listed]
+    given = [{letter: activation_of_file(slot) for letter, slot in zip(SLOTS[cell], side)} for side in listed]
     pair: Any = given[0] if len(given) == 1 else tuple(given)
     return as_activations(cell, pair, len(given) == 2, node.get("nonlinearity"))
-
-
-def _activation_of_file(slot: Mapping[str, Any]) -> Activation:
-    """A file leaves numbers out that are 0, whether the function has them or not."""
-    any_numbers = {"hard_sigmoid": (1.0, 1.0), "scaled_tanh": (1.0, 1.0), "affine": (1.0, 1.0)}.get(slot["name"], ())
-    numbers = Activation(slot["name"], *any_numbers)._numbers()
-    return Activation(slot["name"], **{name: float(slot.get(name, 0.0)) for name in numbers})
 
 
 def output_width(node: Mapping[str, Any]) -> int:

@@ -130,6 +130,13 @@ def as_activation(value: Any, argument: str) -> Activation:
     raise argument_error(f"{argument} is {value!r}, expected the name of an activation or an Activation")
 
 
+def activation_of_file(slot: Mapping[str, Any]) -> Activation:
+    """An activation as a model file has it: a number that is 0 is left out, whether the function has it or not."""
+    _, alpha, beta = _KINDS[slot["name"]]
+    numbers = {name: float(slot.get(name, 0.0)) for name, default in (("alpha", alpha), ("beta", beta)) if default is not None}
+    return Activation(slot["name"], **numbers)
+
+
 def _number(name: str, number: str, value: Optional[float], default: Optional[float]) -> float:
     if value is None:
         if default is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._mask import MASK_KEY, MaskRule
 from .activations import Activation
-from .builder import NetworkBuilder
+from .network_builder import NetworkBuilder
 from .errors import RNNError, format_error, shape_error, unsupported
 from .files import model_of
 from .layers import CELLS

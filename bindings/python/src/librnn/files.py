@@ -151,7 +151,7 @@ def _chain(nodes: List[Dict[str, Any]]) -> Optional[List[Spec]]:
         elif kind == "slice":
             spec = {"begin": node["begin"], "end": node["end"]}
             width = node["end"] - node["begin"]
-        elif kind in ("last_step", "reverse"):
+        elif kind in ("last_step", "first_step", "reverse"):
             spec = {}
         else:
             return None

@@ -167,7 +167,8 @@ def fill(fields: _abi.rnn_recurrent_options, cell: str, node: Mapping[str, Any])
         if name in node and isinstance(default, (bool, int, float)):
             value = node[name]
             setattr(fields, C_NAMES.get(name, name), int(value) if isinstance(default, (bool, int)) else value)
-    for direction, side in enumerate(sides(node.get("activations"))):
+    directions = 2 if node["bidirectional"] else 1
+    for direction, side in enumerate(sides(node.get("activations"))[:directions]):
         for slot, letter in enumerate(SLOTS[cell]):
             if letter in side:
                 fields.activations[direction][slot] = side[letter].code

@@ -389,8 +389,8 @@ def _call(graph: Graph, entry: Json, layer: Layer) -> Call:
 def _reference2(graph: Graph, layer: Layer, tensor: Any) -> Tuple[str, str, int, int]:
     if not (isinstance(tensor, list) and len(tensor) >= 3 and isinstance(tensor[0], str) and type(tensor[2]) is int):
         raise format_error(f"{graph.path}: {layer.place}: its input is {kind_of(tensor)}")
-    if tensor[1] != 0:
-        raise graph.fail(layer, f"it reads the second use of {tensor[0]!r}; librnn has no shared layers")
+    # The number of the use is not looked at: a layer that is used twice is refused, and Keras 2 counts the uses of a model in
+    # a model from 1.
     return ("ref", tensor[0], 0, tensor[2])
 
 

@@ -39,7 +39,9 @@ Handler = Callable[[Graph, Layer, List[Value], Dict[str, Any]], List[Value]]
 
 def apply(graph: Graph, layer: Layer, arguments: List[Any], keywords: Dict[str, Any]) -> List[Value]:
     """The outputs of a layer for its arguments."""
-    if layer.module.startswith("keras.src.ops") or layer.module.startswith("keras.ops"):
+    numbers = any(type(value) in (int, float) for value in _flat(arguments))
+    if layer.module.startswith(("keras.src.ops", "keras.ops")) or layer.kind in ("NotEqual", "Any") or numbers:
+        # An .h5 file leaves the module out.
         return _operation(graph, layer, arguments)
     _check_dtype(graph, layer)
     for key, value in keywords.items():
@@ -414,7 +416,7 @@ def _operation(graph: Graph, layer: Layer, arguments: List[Any]) -> List[Value]:
         return [_elementwise(graph, layer, value, Activation("affine", *pair))]
     if layer.kind in ("Add", "Multiply") and len(tensors) == 2 and not numbers:
         return _HANDLERS[layer.kind](graph, layer._replace(config=Json({}, layer.config.place)), tensors, {})
-    raise graph.fail(layer, f"librnn does not compute this operation of {layer.module}")
+    raise graph.fail(layer, "librnn does not compute this operation on tensors")
 
 
 # ------------------------------------------------------------------------------------------------- recurrent

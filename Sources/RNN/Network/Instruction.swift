@@ -252,7 +252,7 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
       keepsTrace
       ? pointers(directionOffsets) : directionOffsets.map { $0 < 0 ? nil : base + ($0 == 0 ? shared.0 : shared.1) }
     traces = traceOffsets.map { $0.trace(base) }
-    scratch = scratchPlan.scratch(base + scratchOffset)
+    scratch = scratchPlan.scratch(base, at: scratchOffset)
   }
 }
 

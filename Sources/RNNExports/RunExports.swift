@@ -118,7 +118,12 @@ private func backpropagate<Scalar: KernelScalar>(
   var state = final?.state
   if let initial = initial?.state {
     try initial.check(network.architecture, batchSize: tape.batchSize, named: "initial_state_gradient")
-    if state == nil { state = try network.makeState(batchSize: tape.batchSize) }
+    if state == nil {
+      // Not the learned initial state, which a new state holds: without ∂L/∂(final state) that gradient is zeros.
+      var zeros = try network.makeState(batchSize: tape.batchSize)
+      try zeros.clear()
+      state = zeros
+    }
   }
   try network.backward(
     tape, outputGradient: from, stateGradient: &state, outputs: outputs, hiddenClip: options.hidden_clip)

@@ -512,7 +512,7 @@ NUMBERS = {
     "byte_count": None, "status": -1,
     "rows": ROWS, "classes": CLASSES, "tensor_count": len(TENSORS), "dtype": 0, "max_norm": 0.5, "norm_type": 2.0,
     "clip_value": 0.5, "S": LABELS,
-    "learning_rate": 0.25,
+    "learning_rate": 0.25, "begin": 1, "end": I, "activation": 8, "alpha": 0.5, "beta": 0, "log": 1, "epsilon": 0.25,
 }
 #: What `count` counts.
 COUNTS = {"rnn_threads_set": 2, "rnn_loss_mse": ELEMENTS, "rnn_loss_mse_f64": ELEMENTS, "rnn_optimizer_create": NUMBER_COUNT}
@@ -1176,7 +1176,15 @@ def count_cases(function: Function, parameter: Parameter, words: List[str]) -> I
 def number_cases(function: Function, parameter: Parameter, words: List[str]) -> Iterator[Case]:
     name, kind = parameter.name, parameter.type
     adding = bool(BUILDER_FUNCTION.match(function.name))
-    if kind == "double" and name in NUMBER_RANGES:
+    if function.name == "rnn_builder_add_activation" and kind in ("int32_t", "double"):
+        yield from activation_cases(name, words)
+    elif function.name == "rnn_builder_add_slice" and kind == "size_t":
+        # Of three features, begin 1, end 3.
+        good = (0, 1, 2) if name == "begin" else (2, 3)
+        for value in (0, 1, 2, 3, 4, 2**32, SIZE_MAX // 2, SIZE_MAX // 2 + 1, SIZE_MAX):
+            yield Case(f"{name} = {value:#x}", setting(name, value), SUCCEED if value in good else SHAPE,
+                       [] if value in good else words + ["slice"])
+    elif kind == "double" and name in NUMBER_RANGES:
         bad, good = NUMBER_RANGES[name]
         for value in bad:
             yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
@@ -1272,6 +1280,30 @@ def number_cases(function: Function, parameter: Parameter, words: List[str]) -> 
         raise unknown(function, parameter)
 
 
+def activation_cases(name: str, words: List[str]) -> Iterator[Case]:
+    """Of an ELU with alpha 0.5, which has no beta."""
+    if name == "activation":
+        functions = [value for constant, value in HEADER.constants.items()
+                     if constant.startswith("RNN_ACTIVATION_") and constant not in ("RNN_ACTIVATION_DEFAULT", "RNN_ACTIVATION_SLOTS")]
+        for value in (-1, 0, max(functions) + 1, 99, 255, 256, 2**31 - 1, -(2**31)):
+            yield Case(f"activation = {value}", setting(name, value), INVALID, words)
+        for value in functions:
+            has_alpha = value in {HEADER.constants["RNN_ACTIVATION_" + each] for each in (
+                "HARD_SIGMOID", "LEAKY_RELU", "THRESHOLDED_RELU", "SCALED_TANH", "ELU", "AFFINE")}
+            yield Case(f"activation = {value}", setting(name, value), SUCCEED if has_alpha else INVALID, [] if has_alpha else ["alpha"])
+
+            def without_numbers(call, value=value):
+                call.set("activation", value)
+                call.set("alpha", 0.0)
+            yield Case(f"activation = {value}, alpha = 0", without_numbers, SUCCEED)
+        return
+    for value in (math.nan, math.inf, -math.inf):
+        yield Case(f"{name} = {value}", setting(name, value), INVALID, words)
+    for value in (0.0, -0.0, 5e-324, -1.5, 1e38):
+        fits = name == "alpha" or value == 0
+        yield Case(f"{name} = {value}", setting(name, value), SUCCEED if fits else INVALID, [] if fits else words)
+
+
 def ctc_size_cases(function: Function, name: str, words: List[str]) -> Iterator[Case]:
     """T, N, classes and S of CTC, of which T, N and S may be 0."""
     lengths = {"T": "input_lengths", "S": "target_lengths"}.get(name)
@@ -1309,6 +1341,7 @@ NUMBER_RANGES = {
     "max_norm": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, -0.0, 5e-324, 0.1, 1e300, math.inf)),
     "clip_value": ((math.nan, -math.inf, -0.1, -5e-324), (0.0, -0.0, 5e-324, 0.1, 1e300, math.inf)),
     "norm_type": ((math.nan, -math.inf, -1.0, 0.0, 0.99), (1.0, 1.5, 2.0, 3.0, 1e300, math.inf)),
+    "epsilon": ((math.nan, math.inf, -math.inf, 0.0, -0.0, -0.1, 5e-324), (1e-30, 1e-5, 1.0, 1e38)),
     "learning_rate": ((math.nan, math.inf, -math.inf, -0.1), (0.0, -0.0, 5e-324, 1.5, 1e300)),
 }
 

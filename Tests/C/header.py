@@ -64,8 +64,8 @@ class Header:
     def __init__(self, text: str):
         self.constants = self._read_constants(text)
         self.handles = sorted(re.findall(r"^typedef struct (\w+) \1;", text, re.M))
-        self.structs = self._read_structs(text)
-        self.initializers = dict(re.findall(r"#define (RNN_\w+_INIT) (\{.*\})", text))
+        self.structs = self._read_structs(text, self.constants)
+        self.initializers = dict(re.findall(r"#define (RNN_\w+_INIT) (\{.*\})", text.replace("\\\n", "")))
         self.functions = self._read_functions(text)
 
     @staticmethod
@@ -76,16 +76,19 @@ class Header:
         return found
 
     @staticmethod
-    def _read_structs(text: str) -> Dict[str, type]:
+    def _read_structs(text: str, constants: Dict[str, int]) -> Dict[str, type]:
         text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
         structs: Dict[str, type] = {}
         for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", text, re.S):
             fields: List[tuple] = []
             for declaration in filter(None, (part.strip() for part in body.split(";"))):
-                kind, field, length = re.fullmatch(r"(.*?)(\w+)(?:\[(\d+)\])?", declaration, re.S).groups()
+                kind, field, lengths = re.fullmatch(r"(.*?)(\w+)((?:\[\w+\])*)", declaration, re.S).groups()
                 kind = _normal_type(kind)
                 ctype = ctypes.c_void_p if kind.endswith("*") else SCALARS[kind]
-                fields.append((field, ctype * int(length) if length else ctype))
+                # a[2][5] is two of five.
+                for length in reversed(re.findall(r"\w+", lengths)):
+                    ctype = ctype * (int(length) if length.isdigit() else constants[length])
+                fields.append((field, ctype))
             structs[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
         return structs
 

@@ -61,26 +61,38 @@ final class PackedMatrixTests: XCTestCase {
     for m in 0..<3 { for k in 0..<20 { XCTAssertEqual(panels[m * 20 + k], source[k * 3 + m]) } }
   }
 
-  /// The gradient of a weight: Σ_r left[r, m] · right[r, k], r ascending.
+  /// The gradient of a weight: Σ_r left[r, m] · right[r, k], r ascending: also over the borders of the chunks in which it is
+  /// computed, and of blocks and tiles.
   func testMultiplyTransposedSumsOverRowsInTheirOrder() {
-    let (rows, leftColumns, rightColumns) = (37, 5, 19)
+    for (rows, leftColumns, rightColumns) in [
+      (37, 5, 19), (0, 3, 4), (1, 1, 1), (513, 17, 49), (1030, 16, 1), (700, 33, 97), (130, 40, 2500), (64, 8, 48),
+    ] {
+      checkTransposed(Float.self, rows, leftColumns, rightColumns)
+      checkTransposed(Double.self, rows, leftColumns, rightColumns)
+    }
+  }
+
+  private func checkTransposed<Scalar: KernelScalar>(
+    _ type: Scalar.Type, _ rows: Int, _ leftColumns: Int, _ rightColumns: Int
+  ) {
     var numbers = TestNumbers(seed: 3)
-    let left: [Float] = numbers.array(rows * (leftColumns + 2)), right: [Float] = numbers.array(rows * rightColumns)
-    var scratch = [Float](repeating: .nan, count: PackedMatrix<Float>.elementCount(outputs: rightColumns, depth: rows))
-    var found = [Float](repeating: .nan, count: leftColumns * rightColumns)
+    let left: [Scalar] = numbers.array(rows * (leftColumns + 2)), right: [Scalar] = numbers.array(rows * rightColumns)
+    var scratch = [Scalar](
+      repeating: .nan, count: max(1, transposedProductScratch(Scalar.self, rows: rows, rightColumns: rightColumns)))
+    let stride = rightColumns + 3
+    var found = [Scalar](repeating: 7, count: leftColumns * stride)
     multiplyTransposed(
-      Float.kernels, rows: rows, left: left, leftColumns: leftColumns, leftRowStride: leftColumns + 2, right: right,
-      rightColumns: rightColumns, rightRowStride: rightColumns, output: &found, outputRowStride: rightColumns,
-      scratch: &scratch)
-    var expected: [Float] = []
+      Scalar.kernels, rows: rows, left: left, leftColumns: leftColumns, leftRowStride: leftColumns + 2, right: right,
+      rightColumns: rightColumns, rightRowStride: rightColumns, output: &found, outputRowStride: stride, scratch: &scratch)
+    var expected = [Scalar](repeating: 7, count: leftColumns * stride)
     for m in 0..<leftColumns {
       for k in 0..<rightColumns {
-        var sum: Float = 0
+        var sum: Scalar = 0
         for r in 0..<rows {
           let (a, b) = (left[r * (leftColumns + 2) + m], right[r * rightColumns + k])
           sum = InstructionSet.current == .baseline ? a * b + sum : sum.addingProduct(a, b)
         }
-        expected.append(sum)
+        expected[m * stride + k] = sum
       }
     }
     assertSameBits(found, expected)

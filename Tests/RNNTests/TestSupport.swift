@@ -234,7 +234,8 @@ func randomState<Scalar: KernelScalar>(
 
 let everyCell: [CellKind] = [.vanilla(.tanh), .vanilla(.relu), .gru(.resetBefore), .gru(.resetAfter), .lstm]
 
-/// A network of random nodes and sizes: inputs of both kinds, stacks of any cell, residual sums, dropout, linear nodes.
+/// A network of random nodes and sizes: inputs of both kinds, stacks of any cell, residual sums, dropout, linear nodes, any of the
+/// other operators.
 func randomArchitecture(
   _ dataType: DataType, bidirectional: Bool, lastStep: Bool, numbers: inout TestNumbers
 ) throws -> Architecture {
@@ -275,8 +276,12 @@ func randomArchitecture(
       try architecture.add(.sum, name: "residual\(block)", inputs: [source.name, "r\(block)"])
     }
     if numbers.below(2) == 0 { try architecture.add(.dropout(probability: 0.5), name: "d\(block)") }
+    if numbers.below(2) == 0 { try architecture.addRandomOperators(named: "op\(block)_", reversing: bidirectional, &numbers) }
   }
   if lastStep { try architecture.add(.lastStep, name: "last") }
+  if numbers.below(2) == 0 {
+    try architecture.addRandomOperators(named: "end", reversing: bidirectional && !lastStep, &numbers)
+  }
   if numbers.below(2) == 0 || lastStep { try architecture.add(.linear(outputSize: 3, bias: true), name: "out") }
   return architecture
 }
@@ -284,6 +289,32 @@ func randomArchitecture(
 /// A function whose numbers are right.
 func function(_ kind: ActivationKind, alpha: Double = 0, beta: Double = 0) -> Activation {
   try! Activation(kind, alpha: alpha, beta: beta)
+}
+
+extension Activation {
+  static func random(_ numbers: inout TestNumbers) -> Activation {
+    let kind = numbers.one(of: ActivationKind.allCases)
+    return function(kind, alpha: kind.readsAlpha ? 0.5 + numbers.next() / 4 : 0, beta: kind.readsBeta ? 0.5 : 0)
+  }
+}
+
+extension Architecture {
+  /// One to three operators without a state, each reading the last node, and those of several also an earlier one.
+  mutating func addRandomOperators(named name: String, reversing: Bool, _ numbers: inout TestNumbers) throws {
+    for i in 0..<1 + numbers.below(3) {
+      let (size, last) = (outputSize, nodes.last!)
+      let others = nodes.filter { $0.operation != .tokenInput && $0.isSingleStep == last.isSingleStep }
+      let same = others.filter { $0.outputSize == size }
+      let choices: [(Operator, [String])] = [
+        (.activation(.random(&numbers)), []), (.softmax(logarithm: numbers.below(2) == 0), []), (.layerNorm(epsilon: 1e-5), []),
+        (.scaleShift(bias: numbers.below(2) == 0), []), (.product, [last.name, numbers.one(of: same).name]),
+        (.concat, [last.name, numbers.one(of: others).name, last.name]),
+        (.slice(begin: size / 3, end: size - size / 4), []), (reversing ? .reverse : .activation(function(.tanh)), []),
+      ]
+      let (operation, inputs) = numbers.one(of: choices)
+      try add(operation, name: "\(name)\(i)", inputs: inputs)
+    }
+  }
 }
 
 extension RecurrentConfiguration {

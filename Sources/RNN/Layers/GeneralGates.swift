@@ -184,6 +184,10 @@ extension RecurrentWeights {
     let (h, width) = (hiddenSize, gateWidth)
     guard let cellOutput = step.cellOutput else { return }
     addCellGradient(step, resultGradient, to: cellGradient)
+    if gates.cellClip > 0 {
+      // To what the limit was applied to; past it nothing of the gradient goes.
+      for at in 0..<step.rows &* h where abs(step.nextCell[at]) >= gates.cellClip { cellGradient[at] = 0 }
+    }
     for row in 0..<step.rows {
       let I = step.gates + row &* width, F = I + h, G = F + h
       let dI = derivatives + row &* width, dF = dI + h, dG = dF + h, dO = dG + h
@@ -208,8 +212,8 @@ extension RecurrentWeights {
     }
   }
 
-  /// Completes ∂L/∂C′: to what comes from the next step, what comes through O ⊙ h(C′) and the output gate's peephole; 0 where the
-  /// limit of the cell held.
+  /// Completes ∂L/∂C′, C′ as it is passed on: to what comes from the next step, what comes through O ⊙ h(C′) and the output
+  /// gate's peephole.
   func addCellGradient(
     _ step: StepArrays<Scalar>, _ resultGradient: UnsafePointer<Scalar>, to cellGradient: UnsafeMutablePointer<Scalar>
   ) {
@@ -225,7 +229,6 @@ extension RecurrentWeights {
         if let peephole = gates.peephole {
           cellGradient[at] = cellGradient[at] + resultGradient[at] * T[at] * dO[j] * peephole[2 &* h &+ j]
         }
-        if gates.cellClip > 0, abs(step.nextCell[at]) >= gates.cellClip { cellGradient[at] = 0 }
       }
     }
   }

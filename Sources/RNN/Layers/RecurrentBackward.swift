@@ -2,21 +2,18 @@ import RNNKernels
 
 /// Backpropagation through time of one layer in one direction.
 extension RecurrentWeights {
+  /// The recurrence: gradients of the gates of all steps into `scratch`, for `backwardProducts`.
+  ///
   /// - Parameters:
-  ///   - input: X of the forward pass, [T, N, I], with zeros in padding.
   ///   - outputGradient: Column 0 of this direction in ∂L/∂output [T, N, W].
   ///   - hiddenGradient: [N, S]: ∂L/∂(final state), replaced by ∂L/∂(initial state).
   ///   - cellGradient: The same of C, [N, H].
-  ///   - inputGradient: [T, N, I]: ∂L/∂X is added to it; nil where nobody wants it.
-  ///   - gradients: ∂L/∂parameters of the whole network; this layer's part is overwritten.
   ///   - hiddenClip: Limits the norm of each row's ∂L/∂H_t; 0: no limit.
   ///   - flow: Receives the norms of each step, or nil.
-  func backward(
+  func backwardRecurrence(
     _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ transposed: BackwardWeights<Scalar>.Layer,
-    trace: RecurrentTrace<Scalar>, input: UnsafePointer<Scalar>,
-    outputGradient: UnsafePointer<Scalar>, outputGradientStride: Int,
+    trace: RecurrentTrace<Scalar>, outputGradient: UnsafePointer<Scalar>, outputGradientStride: Int,
     hiddenGradient: UnsafeMutablePointer<Scalar>, cellGradient: UnsafeMutablePointer<Scalar>,
-    inputGradient: UnsafeMutablePointer<Scalar>?, gradients: UnsafeMutablePointer<Scalar>?,
     scratch: BackwardScratch<Scalar>, hiddenClip: Double, flow: LayerFlow?
   ) {
     let (n, width) = (batch.rowCount, gateWidth)
@@ -35,11 +32,23 @@ extension RecurrentWeights {
         outputGradient: outputGradient, outputGradientStride: outputGradientStride, hiddenGradient: hiddenGradient,
         cellGradient: cellGradient, scratch: scratch, hiddenClip: hiddenClip, flow: flow)
     }
+  }
 
-    let rows = batch.cellCount
+  /// The products over all steps at once, after the recurrence.
+  ///
+  /// - Parameters:
+  ///   - input: X of the forward pass, [T, N, I], with zeros in padding.
+  ///   - inputGradient: [T, N, I]: ∂L/∂X is added to it; nil where nobody wants it.
+  ///   - gradients: ∂L/∂parameters of the whole network; this layer's part is overwritten.
+  func backwardProducts(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ transposed: BackwardWeights<Scalar>.Layer,
+    trace: RecurrentTrace<Scalar>, input: UnsafePointer<Scalar>, inputGradient: UnsafeMutablePointer<Scalar>?,
+    gradients: UnsafeMutablePointer<Scalar>?, scratch: BackwardScratch<Scalar>
+  ) {
+    let width = gateWidth
     if let inputGradient {
       transposed.input.multiplyOnThreads(
-        kernels, rows: rows, input: gateGradients, inputRowStride: width,
+        kernels, rows: batch.cellCount, input: scratch.gateGradients, inputRowStride: width,
         start: inputGradient, startRowStride: inputSize, output: inputGradient, outputRowStride: inputSize)
     }
     guard let gradients else { return }

@@ -90,6 +90,9 @@ extension RecurrentWeights {
     ThreadPool.parts(multiplyAdds: batch.cellCount &* gateWidth &* stateSize, units: batch.rowCount / 8)
   }
 
+  /// Into how many parts the rows of a batch can be cut at most.
+  static func rowParts(_ rowCount: Int) -> Int { max(1, rowCount / 8) }
+
   /// One mask for all steps: a function of row and unit. Without a key nothing is dropped.
   private func drawRecurrentMask(_ key: PhiloxKey?, rows: Int, into mask: UnsafeMutablePointer<Scalar>) {
     guard let key else { return mask.update(repeating: 1, count: rows &* stateSize) }

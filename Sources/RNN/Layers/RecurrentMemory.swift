@@ -147,10 +147,10 @@ struct BackwardScratchPlan {
     if layer.recurrentDropout > 0 {
       maskedCount = max(maskedCount, try checkedProduct(rowCount, layer.stateSize, of: "a gradient of the state"))
     }
-    packingCount = max(
-      packingCount,
-      try checkedProduct(
-        cellCount, max(layer.inputSize, max(layer.hiddenSize, layer.stateSize)) + 64, of: "packed inputs"))
+    for columns in [layer.inputSize, layer.hiddenSize, layer.stateSize] {
+      packingCount = max(
+        packingCount, transposedProductScratch(Scalar.self, rows: cellCount, rightColumns: columns))
+    }
   }
 
   mutating func reserve(in plan: inout MemoryPlan) throws(RNNError) {

@@ -47,6 +47,13 @@ struct SequenceBatch {
     return last
   }
 
+  /// The step that a reversal puts at step t of row n, nil if the row has none there: the other one counted from the end of the
+  /// row's length, or, with a mask, from the end of all steps.
+  func reversedStep(_ t: Int, row n: Int) -> Int? {
+    let step = (mask == nil ? lastStep(ofRow: n) : stepCount &- 1) &- t
+    return step >= 0 && isActive(step: step, row: n) ? step : nil
+  }
+
   /// Zeros the steps that a row does not have in an array [T, N, width].
   func clearPadding<Scalar: BinaryFloatingPoint>(_ values: UnsafeMutablePointer<Scalar>, width: Int) {
     guard isRagged else { return }

@@ -7,8 +7,10 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
   /// ∂L/∂result of an inner layer, and of the layer below it; they take turns.
   let layerGradients: (UnsafeMutablePointer<Scalar>, UnsafeMutablePointer<Scalar>)
   /// ∂L/∂(output of one direction), where directions are merged, [T, N, S].
-  let directionGradient: UnsafeMutablePointer<Scalar>
+  let directionGradients: (UnsafeMutablePointer<Scalar>, UnsafeMutablePointer<Scalar>)
+  /// Of either direction, which run side by side where the rows are too few to be shared out.
   let scratch: BackwardScratch<Scalar>
+  let secondScratch: BackwardScratch<Scalar>
   /// All states for N rows.
   let stateGradient: UnsafeMutablePointer<Scalar>
   private let memory: AlignedBuffer<Scalar>
@@ -35,7 +37,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
       switch instruction.kind {
       case .linear:
         scratchPlan.packingCount = max(
-          scratchPlan.packingCount, try checkedProduct(rows, instruction.sourceSize + 64, of: "packed inputs"))
+          scratchPlan.packingCount,
+          transposedProductScratch(Scalar.self, rows: rows, rightColumns: instruction.sourceSize))
       case .recurrent:
         if instruction.layerCount > 1 {
           layerCount = max(layerCount, try checkedProduct(cells, instruction.size, of: "gradients of a layer"))
@@ -47,13 +50,15 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
           try scratchPlan.include(weights.layers[instruction.firstLayer + layer], cellCount: cells, rowCount: rowCount)
         }
       default:
-        scratchPlan.packingCount = max(scratchPlan.packingCount, try instruction.operatorScratchCount(rows: rows))
+        scratchPlan.packingCount = max(scratchPlan.packingCount, instruction.operatorScratchCount)
       }
     }
     nodeCount = plan.count
     let firstLayer = try plan.reserve(layerCount), secondLayer = try plan.reserve(layerCount)
-    let direction = try plan.reserve(directionCount)
+    let direction = (try plan.reserve(directionCount), try plan.reserve(directionCount))
     try scratchPlan.reserve(in: &plan)
+    var secondPlan = scratchPlan
+    if weights.runsSideBySide(rowCount: rowCount) { try secondPlan.reserve(in: &plan) }
     let state = try plan.reserve(
       try checkedProduct(weights.architecture.stateCount, rowCount, of: "gradients of the state"))
     memory = try makeBuffer(
@@ -61,8 +66,9 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     let base = memory.baseAddress
     nodeGradients = offsets.map { $0 < 0 ? nil : base + $0 }
     layerGradients = (base + firstLayer, base + secondLayer)
-    directionGradient = base + direction
+    directionGradients = (base + direction.0, base + direction.1)
     scratch = scratchPlan.scratch(base)
+    secondScratch = secondPlan.scratch(base)
     stateGradient = base + state
   }
 }
@@ -87,7 +93,10 @@ extension Weights {
     for instruction in instructions.reversed() {
       guard let resultGradient = memory.nodeGradients[instruction.node] else { continue }
       let rows = instruction.isSingleStep ? batch.rowCount : batch.cellCount
-      if !instruction.isSingleStep { batch.clearPadding(resultGradient, width: instruction.size) }
+      // A reversal does not read the gradients of steps that a row does not have.
+      if !instruction.isSingleStep, instruction.kind != .reverse {
+        batch.clearPadding(resultGradient, width: instruction.size)
+      }
       let source = self.source(instruction.source, input, workspace)
       var sourceGradient = instruction.source >= 0 ? memory.nodeGradients[instruction.source] : nil
       if !wantsInputGradient, instruction.source >= 0, instructions[instruction.source].kind == .input {
@@ -196,24 +205,38 @@ extension Weights {
         lower.update(repeating: 0, count: batch.cellCount &* instruction.size)
         layerInputGradient = lower
       }
+      let sideBySide = sideBySideParts(instruction, layer: layer, batch)
+      let ownKernels = copy kernels
+      func recurrence(_ direction: Int) {
+        let layout = instruction.direction(direction)
+        let layerFlow = flow?.layer(first &+ direction, stepCount: batch.stepCount)
+        var own = UnsafePointer(outputGradient + layout.column)
+        if instruction.merge != .concat, let other = workspace.directionResults[first &+ 1 &- direction] {
+          let gradient = direction == 0 ? memory.directionGradients.0 : memory.directionGradients.1
+          instruction.merge.combineBack(
+            outputGradient, other: other, count: batch.cellCount &* instruction.size, into: gradient)
+          own = UnsafePointer(gradient)
+        }
+        layers[first &+ direction].backwardRecurrence(
+          ownKernels, batch, transposed.layers[first &+ direction], trace: workspace.traces[first &+ direction],
+          outputGradient: own, outputGradientStride: instruction.size,
+          hiddenGradient: memory.stateGradient + layout.hiddenPlace(layer: layer, rows: n),
+          cellGradient: memory.stateGradient + layout.cellPlace(layer: layer, rows: n),
+          scratch: sideBySide > 1 && direction == 1 ? memory.secondScratch : memory.scratch, hiddenClip: hiddenClip,
+          flow: layerFlow?.needsNorms == true ? layerFlow : nil)
+      }
+      if sideBySide > 1 { ThreadPool.run(parts: 2, recurrence) }
       for direction in 0..<instruction.directionCount {
+        if sideBySide == 1 { recurrence(direction) }
         let weights = layers[first &+ direction]
         let layout = instruction.direction(direction)
         let trace = workspace.traces[first &+ direction], back = transposed.layers[first &+ direction]
+        weights.backwardProducts(
+          kernels, batch, back, trace: trace, input: layerInput, inputGradient: layerInputGradient, gradients: gradients,
+          scratch: sideBySide > 1 && direction == 1 ? memory.secondScratch : memory.scratch)
         let layerFlow = flow?.layer(first &+ direction, stepCount: batch.stepCount)
         let hiddenGradient = memory.stateGradient + layout.hiddenPlace(layer: layer, rows: n)
         let cellGradient = memory.stateGradient + layout.cellPlace(layer: layer, rows: n)
-        var own = UnsafePointer(outputGradient + layout.column)
-        if instruction.merge != .concat, let other = workspace.directionResults[first &+ 1 &- direction] {
-          instruction.merge.combineBack(
-            outputGradient, other: other, count: batch.cellCount &* instruction.size, into: memory.directionGradient)
-          own = UnsafePointer(memory.directionGradient)
-        }
-        weights.backward(
-          kernels, batch, back, trace: trace, input: layerInput, outputGradient: own, outputGradientStride: instruction.size,
-          hiddenGradient: hiddenGradient, cellGradient: cellGradient,
-          inputGradient: layerInputGradient, gradients: gradients, scratch: memory.scratch, hiddenClip: hiddenClip,
-          flow: layerFlow?.needsNorms == true ? layerFlow : nil)
         if let layerFlow {
           weights.measureGates(batch, trace, layerFlow)
           weights.measureJacobian(kernels, batch, back, trace, layerFlow)

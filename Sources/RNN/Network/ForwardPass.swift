@@ -76,7 +76,8 @@ extension Weights {
       case .activation, .reverse, .softmax, .layerNorm, .scaleShift, .concat, .product, .slice:
         runOperator(kernels, instruction, batch, input, rows: rows, source: source, to: result, workspace)
       }
-      if !instruction.isSingleStep { batch.clearPadding(result, width: instruction.size) }
+      // A reversal leaves zeros itself: with a mask the steps that a row does not have are elsewhere after it.
+      if !instruction.isSingleStep, instruction.kind != .reverse { batch.clearPadding(result, width: instruction.size) }
     }
   }
 
@@ -139,6 +140,29 @@ extension Weights {
     }
   }
 
+  /// Whether a batch has too few rows to share them out among threads, so that the two directions of a layer are instead.
+  func runsSideBySide(rowCount: Int) -> Bool {
+    RecurrentWeights<Scalar>.rowParts(rowCount) == 1 && instructions.contains { $0.directionCount == 2 }
+  }
+
+  /// Threads for the directions of a layer.
+  func sideBySideParts(_ instruction: Instruction<Scalar>, layer: Int, _ batch: SequenceBatch) -> Int {
+    guard instruction.directionCount == 2, RecurrentWeights<Scalar>.rowParts(batch.rowCount) == 1 else { return 1 }
+    let weights = layers[instruction.firstLayer &+ 2 &* layer]
+    return ThreadPool.parts(
+      multiplyAdds: 2 &* batch.cellCount &* weights.gateWidth &* (weights.stateSize &+ weights.inputSize), units: 2)
+  }
+
+  /// Calls `body` for each direction of a node, on one thread or on two.
+  @inline(__always)
+  func eachDirection(_ instruction: Instruction<Scalar>, parts: Int, _ body: (Int) -> Void) {
+    if parts > 1 {
+      ThreadPool.run(parts: 2, body)
+    } else {
+      for direction in 0..<instruction.directionCount { body(direction) }
+    }
+  }
+
   private func runLayers(
     _ kernels: borrowing KernelTable<Scalar>, _ instruction: Instruction<Scalar>, _ batch: SequenceBatch,
     source: UnsafePointer<Scalar>, state: UnsafeMutablePointer<Scalar>, result: UnsafeMutablePointer<Scalar>,
@@ -149,18 +173,21 @@ extension Weights {
     for layer in 0..<instruction.layerCount {
       let first = instruction.firstLayer &+ layer &* instruction.directionCount
       let layerResult = workspace.layerResults[first] ?? result
-      for direction in 0..<instruction.directionCount {
+      let parts = workspace.usesThreads ? sideBySideParts(instruction, layer: layer, batch) : 1
+      let ownKernels = copy kernels
+      eachDirection(instruction, parts: parts) { direction in
         let weights = layers[first &+ direction]
         let layout = instruction.direction(direction)
         let own = workspace.directionResults[first &+ direction]
         weights.forward(
-          kernels, batch, input: layerInput,
+          ownKernels, batch, input: layerInput,
           hidden: state + layout.hiddenPlace(layer: layer, rows: n), cell: state + layout.cellPlace(layer: layer, rows: n),
           output: own ?? layerResult + layout.column, outputStride: own == nil ? instruction.size : weights.stateSize,
-          scratch: workspace.scratch, trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil,
+          scratch: direction == 0 ? workspace.scratch.0 : workspace.scratch.1,
+          trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil,
           dropout: weights.recurrentDropout > 0
             ? dropout?.key(.recurrentDropout, node: instruction.node, layer: layer, direction: direction) : nil,
-          usesThreads: workspace.usesThreads)
+          usesThreads: workspace.usesThreads && parts == 1)
       }
       let count = batch.cellCount &* instruction.size
       if let forward = workspace.directionResults[first], let backward = workspace.directionResults[first &+ 1] {

@@ -184,7 +184,8 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
   /// For each layer and direction its own output before merging, [T, N, S]; nil where it goes into its columns of the result.
   let directionResults: [UnsafeMutablePointer<Scalar>?]
   let traces: [RecurrentTrace<Scalar>]
-  let scratch: RecurrentScratch<Scalar>
+  /// Of either direction: where the rows are too few to be shared out, the directions of a layer run side by side.
+  let scratch: (RecurrentScratch<Scalar>, RecurrentScratch<Scalar>)
   private let memory: AlignedBuffer<Scalar>
 
   /// - Parameter keepsTrace: For a backward pass: nothing is shared between layers, and inputs are copied.
@@ -240,6 +241,8 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
       }
     }
     let scratchOffset = try scratchPlan.reserve(in: &plan)
+    let isSharedOut = !weights.runsSideBySide(rowCount: rowCount) || !usesThreads
+    let secondScratchOffset = isSharedOut ? scratchOffset : try scratchPlan.reserve(in: &plan)
     let shared = try (plan.reserve(scratchPlan.directionCount), plan.reserve(scratchPlan.directionCount))
     let memory = try makeBuffer(Scalar.self, count: plan.count, for: "running \(stepCount) steps of \(rowCount) rows")
     let base = memory.baseAddress
@@ -252,7 +255,7 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
       keepsTrace
       ? pointers(directionOffsets) : directionOffsets.map { $0 < 0 ? nil : base + ($0 == 0 ? shared.0 : shared.1) }
     traces = traceOffsets.map { $0.trace(base) }
-    scratch = scratchPlan.scratch(base + scratchOffset)
+    scratch = (scratchPlan.scratch(base + scratchOffset), scratchPlan.scratch(base + secondScratchOffset))
   }
 }
 

@@ -87,6 +87,11 @@ public struct NetworkState: Sendable {
     isInitial = true
   }
 
+  /// Zeros, also where an initial state is learned: a gradient that begins with nothing.
+  public mutating func clear() throws(RNNError) {
+    try mutableValues(Double.self).update(repeating: 0, count: count)
+  }
+
   /// Copies out the array `name`, or all of them for nil.
   public func read<Scalar: KernelScalar>(
     _ name: String? = nil, into target: UnsafeMutableBufferPointer<Scalar>

@@ -187,6 +187,92 @@ final class GradientTests: XCTestCase {
     try check(try mixed(lastStep: true), stepCount: 4, rowCount: 3, lengths: [3, 1, 4], seed: 6)
   }
 
+  /// A linear node, the operator, and a linear node that mixes its result, with and without lengths, of steps and of one step.
+  private func checkOperator(
+    _ operation: Operator, _ what: String, singleStep: Bool = false, file: StaticString = #filePath, line: UInt = #line
+  ) throws {
+    var architecture = Architecture(dataType: .float64)
+    try architecture.add(.input(size: 3), name: "x")
+    // Reads an input directly, too: its gradient may not be wanted.
+    try architecture.add(.linear(outputSize: 3, bias: true), name: "a", inputs: ["x"])
+    try architecture.add(.recurrent(RecurrentConfiguration(.vanilla(.tanh), hiddenSize: 3)), name: "r", inputs: ["x"])
+    if singleStep {
+      try architecture.add(.lastStep, name: "last_a", inputs: ["a"])
+      try architecture.add(.lastStep, name: "last_r", inputs: ["r"])
+    }
+    let names = singleStep ? ["last_a", "last_r"] : ["a", "r"]
+    if operation.readsSeveral {
+      try architecture.add(operation, name: "op", inputs: names + [names[0]])
+    } else {
+      try architecture.add(.sum, name: "sum", inputs: names)
+      try architecture.add(operation, name: "op")
+    }
+    for end in [true, false] {
+      if !end { try architecture.add(.linear(outputSize: 2, bias: false), name: "out") }
+      let network = try Network(architecture)
+      var numbers = TestNumbers(seed: 17)
+      try network.setParameter(to: numbers.array(architecture.parameterCount, of: Double.self))
+      try check(network, stepCount: 3, rowCount: 2, seed: 31, file: file, line: line)
+      try check(network, stepCount: 3, rowCount: 3, lengths: [2, 3, 1], seed: 32, file: file, line: line)
+    }
+  }
+
+  func testEveryOperatorOverTheFeaturesOfAStep() throws {
+    for singleStep in [false, true] {
+      try checkOperator(.softmax(logarithm: false), "softmax", singleStep: singleStep)
+      try checkOperator(.softmax(logarithm: true), "log softmax", singleStep: singleStep)
+      try checkOperator(.layerNorm(epsilon: 0.01), "layer norm", singleStep: singleStep)
+      try checkOperator(.scaleShift(bias: true), "scale and shift", singleStep: singleStep)
+      try checkOperator(.scaleShift(bias: false), "scale", singleStep: singleStep)
+      try checkOperator(.slice(begin: 1, end: 3), "slice", singleStep: singleStep)
+      try checkOperator(.concat, "concat", singleStep: singleStep)
+      try checkOperator(.product, "product", singleStep: singleStep)
+    }
+    try checkOperator(.reverse, "reverse")
+  }
+
+  func testEveryActivation() throws {
+    for kind in ActivationKind.allCases {
+      try checkOperator(
+        .activation(try Activation(kind, alpha: kind.readsAlpha ? 0.4 : 0, beta: kind.readsBeta ? 0.6 : 0)), kind.name)
+    }
+  }
+
+  /// More elements than a backward pass takes at a time, and than a vector has.
+  func testOperatorsOfManyElements() throws {
+    for operation in [
+      Operator.activation(function(.elu, alpha: 0.5)), .product, .softmax(logarithm: true), .layerNorm(epsilon: 1e-5),
+      .scaleShift(bias: true),
+    ] {
+      var architecture = Architecture(dataType: .float64)
+      try architecture.add(.input(size: 2), name: "x")
+      try architecture.add(.linear(outputSize: 37, bias: true), name: "a")
+      try architecture.add(.linear(outputSize: 37, bias: true), name: "b", inputs: ["x"])
+      try architecture.add(operation, name: "op", inputs: operation.readsSeveral ? ["a", "b"] : ["a"])
+      try architecture.add(.product, name: "c", inputs: ["op", "b"])
+      try architecture.add(.linear(outputSize: 1, bias: false), name: "out")
+      let network = try Network(architecture)
+      var numbers = TestNumbers(seed: 3)
+      let parameters: [Double] = numbers.array(architecture.parameterCount)
+      try network.setParameter(to: parameters)
+      // 70 · 37 = 2590 elements; one direction in the space of the parameters checks them all at once.
+      let sequence = Batch<Double>(architecture, stepCount: 7, rowCount: 10, numbers: &numbers)
+      let turn: [Double] = numbers.array(parameters.count), w: [Double] = numbers.array(70)
+      func loss(_ by: Double) throws -> Double {
+        try network.setParameter(to: zip(parameters, turn).map { $0 + by * $1 })
+        var none: NetworkState?
+        return zip(try network.run(sequence, state: &none), w).reduce(0) { $0 + $1.0 * $1.1 }
+      }
+      try network.setParameter(to: parameters)
+      var none: NetworkState?, noGradient: NetworkState?
+      let tape = try network.train(sequence, state: &none).tape
+      let found = try network.gradients(tape, outputGradient: w, state: &noGradient, inputCount: 0).parameters
+      let slope = zip(found, turn).reduce(0) { $0 + $1.0 * $1.1 }
+      // The losses are about 100, the differences of elu' at its kink none: alpha 0.5 leaves one of 0.5 · ε at 0, hit by no element.
+      XCTAssertEqual(slope, (try loss(1e-6) - loss(-1e-6)) / 2e-6, accuracy: 1e-6 * max(1, abs(slope)), "\(operation)")
+    }
+  }
+
   /// A node may be read twice, and a sum may add it to itself.
   func testANodeReadSeveralTimesGetsAllItsGradients() throws {
     var architecture = Architecture(dataType: .float64)

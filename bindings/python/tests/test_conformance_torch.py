@@ -25,8 +25,6 @@ def test_outputs_and_gradients_are_pytorchs(case, dtype):
     meta = json.loads((FOLDER / case / "meta.json").read_text())
     arrays = dict(np.load(FOLDER / case / "tensors.npz"))
     arguments = dict(meta["args"])
-    if arguments.get("proj_size"):
-        pytest.skip("projection comes with a later version")
     kind = KINDS[meta["module"]]
     if kind is librnn.GRU:
         arguments["variant"] = "reset_after"

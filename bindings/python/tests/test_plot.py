@@ -45,18 +45,45 @@ def test_rows_of_the_flow_are_named():
 def test_gradient_flow_draws_a_line_for_each_layer_and_direction(tmp_path):
     pytest.importorskip("matplotlib")
     gradients = flow_of(librnn.LSTM(2, 3, 2, bidirectional=True, seed=1))
-    for given in (gradients, gradients.flow):
+    flow = gradients.flow
+    for given in (gradients, flow):
         figure = librnn.plot.gradient_flow(given, tmp_path / "flow.png")
-        axes = figure.axes[0]
-        assert axes.get_yscale() == "log" and "step" in axes.get_xlabel() and "partial" in axes.get_ylabel()
-        assert [line.get_label() for line in axes.lines] == list(gradients.flow.labels)
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == list(gradients.flow.labels)
-        for line, row in zip(axes.lines, gradients.flow.hidden):
-            values = line.get_ydata()
-            assert np.array_equal(values[row > 0], row[row > 0]) and np.isnan(values[row == 0]).all()
+        hidden, cell, jacobian, mean, saturation = figure.axes[:5]
+        for axes, values, letter in ((hidden, flow.hidden, "H_t"), (cell, flow.cell, "C_t"), (jacobian, flow.jacobian_norm, "{t-1}")):
+            assert letter in axes.get_ylabel() and "partial" in axes.get_ylabel()
+            lines = [line for line in axes.lines if len(line.get_ydata()) == 12]
+            assert [line.get_label() for line in lines] == list(flow.labels)
+            for line, row in zip(lines, values):
+                shown = line.get_ydata()
+                assert np.array_equal(shown[row > 0], row[row > 0]) and np.isnan(shown[row == 0]).all()
+        assert hidden.get_yscale() == cell.get_yscale() == "log"
+        assert [text.get_text() for text in hidden.get_legend().get_texts()] == list(flow.labels)
+        assert saturation.get_xlabel() == "step t"
+        names = [f"{label}  {letter}" for label in flow.labels for letter in "ifgo"]
+        for axes, values in ((mean, flow.gate_mean), (saturation, flow.gate_saturation)):
+            assert [label.get_text() for label in axes.get_yticklabels()] == names
+            assert np.array_equal(axes.images[0].get_array(), values.transpose(0, 2, 1).reshape(16, 12))
         assert (tmp_path / "flow.png").stat().st_size > 5000
     one = librnn.plot.gradient_flow(flow_of(librnn.RNN(2, 3, seed=1)))
     assert one.axes[0].get_legend() is None
+    # Without C: no panel for it; and a gate a row: h.
+    assert len(one.axes[1].lines) == 2 and [label.get_text() for label in one.axes[2].get_yticklabels()] == ["layer 0  h"]
+
+
+def test_gradient_flow_shows_what_a_limit_left():
+    pytest.importorskip("matplotlib")
+    layer = librnn.GRU(2, 3, seed=1)
+    y, _, tape = layer.forward_train(randoms(12, 3, 2))
+    flow = layer.backward(tape, np.ones_like(y), gradient_flow=True, hidden_clip=0.5).flow
+    assert (flow.clipped < flow.hidden).any()
+    dotted = [line for line in librnn.plot.gradient_flow(flow).axes[0].lines if line.get_linestyle() == ":"]
+    assert len(dotted) == 1 and np.array_equal(dotted[0].get_ydata(), flow.clipped[0])
+
+
+def test_a_flow_of_many_layers_can_be_drawn():
+    pytest.importorskip("matplotlib")
+    figure = librnn.plot.gradient_flow(flow_of(librnn.LSTM(2, 2, 16, bidirectional=True, seed=1), steps=3))
+    assert 0 < len(figure.axes[3].get_yticklabels()) <= 32 and figure.get_size_inches()[1] < 20
 
 
 def test_training_curve_draws_losses_and_gradient_norms(tmp_path):

@@ -199,6 +199,6 @@ def test_wrong_states_are_refused():
 
 def test_bidirectional_models_have_no_stream_and_say_so():
     for model in (librnn.GRU(3, 4, bidirectional=True), librnn.Sequential([librnn.LSTM(3, 4, bidirectional=True)])):
-        with pytest.raises(librnn.RNNError, match="bidirectional") as caught:
+        with pytest.raises(librnn.RNNError, match="reads backwards") as caught:
             model.stream()
         assert caught.value.status == "RNN_ERROR_UNSUPPORTED"

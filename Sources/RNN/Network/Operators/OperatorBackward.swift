@@ -5,7 +5,7 @@ extension Instruction {
   static var blockCount: Int { 2048 }
 
   /// Elements of scratch memory that `Weights.backpropagateOperator` needs.
-  func operatorScratchCount(rows: Int) throws(RNNError) -> Int {
+  var operatorScratchCount: Int {
     switch kind {
     case .activation: 2 * Self.blockCount
     case .product: Self.blockCount
@@ -113,15 +113,13 @@ extension Weights {
           addend: UnsafePointer(resultGradient), addendStride: size))
     case .reverse:
       guard let sourceGradient else { break }
-      for n in 0..<batch.rowCount {
-        let last = batch.lastStep(ofRow: n)
-        var t = 0
-        while t <= last {
+      for t in 0..<batch.stepCount {
+        for n in 0..<batch.rowCount {
+          guard let step = batch.reversedStep(t, row: n) else { continue }
           kernels.add(
             AddArguments(
-              rows: 1, columns: size, values: sourceGradient + ((last &- t) &* batch.rowCount &+ n) &* size, valuesStride: 0,
+              rows: 1, columns: size, values: sourceGradient + (step &* batch.rowCount &+ n) &* size, valuesStride: 0,
               addend: UnsafePointer(resultGradient + (t &* batch.rowCount &+ n) &* size), addendStride: 0))
-          t &+= 1
         }
       }
     default: break

@@ -49,13 +49,14 @@ extension Weights {
         (result + row &* size).update(from: source + (row &* instruction.sourceSize &+ instruction.begin), count: size)
       }
     case .reverse:
-      for n in 0..<batch.rowCount {
-        let last = batch.lastStep(ofRow: n)
-        var t = 0
-        while t <= last {
-          (result + (t &* batch.rowCount &+ n) &* size).update(
-            from: source + ((last &- t) &* batch.rowCount &+ n) &* size, count: size)
-          t &+= 1
+      for t in 0..<batch.stepCount {
+        for n in 0..<batch.rowCount {
+          let line = result + (t &* batch.rowCount &+ n) &* size
+          if let step = batch.reversedStep(t, row: n) {
+            line.update(from: source + (step &* batch.rowCount &+ n) &* size, count: size)
+          } else {
+            line.update(repeating: 0, count: size)
+          }
         }
       }
     default: break

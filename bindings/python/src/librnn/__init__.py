@@ -16,13 +16,15 @@ from typing import Optional
 
 from . import _abi, losses, optim, plot
 from ._arrays import positive
+from .activations import Activation
 from .cells import GRUCell, LSTMCell, RNNCell
 from .clipping import ClipReport, clip_grad_norm, clip_grad_norm_each, clip_grad_value
 from .errors import RNNError, check
 from .files import load, save
 from .layers import GRU, LSTM, RNN
-from .modules import Dropout, Embedding, LastStep, Linear, OneHot
+from .modules import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot, Reverse, ScaleShift, Slice, Softmax
 from .network import Network
+from .network_builder import NetworkBuilder
 from .sampling import sample
 from .sequential import Sequential
 from .stream import Stream
@@ -38,13 +40,21 @@ __all__ = [
     "RNNCell",
     "GRUCell",
     "LSTMCell",
+    "Activation",
     "Sequential",
     "Embedding",
     "OneHot",
     "Dropout",
     "Linear",
     "LastStep",
+    "Activation",
+    "Softmax",
+    "LayerNorm",
+    "ScaleShift",
+    "Slice",
+    "Reverse",
     "Network",
+    "NetworkBuilder",
     "Stream",
     "Tape",
     "Gradients",

@@ -37,13 +37,21 @@ def float_dtype(dtype: Any) -> np.dtype:
     return _FLOATS[name]
 
 
+def _as_array(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        # Nested lists of different lengths.
+        raise shape_error(f"{name} does not become an array: {error}") from None
+
+
 def floats(values: Any, dtype: np.dtype, name: str) -> np.ndarray:
     """`values` as a contiguous, aligned array of `dtype`; the array itself if it is one.
 
     Integers and the other floating-point type are converted (a float64 is rounded to float32); complex numbers, strings
     and objects are refused.
     """
-    array = values if values.__class__ is np.ndarray else np.asarray(values)
+    array = values if values.__class__ is np.ndarray else _as_array(values, name)
     if array.dtype is not dtype:
         if array.dtype.kind not in "fiub":
             raise dtype_error(f"{name} has dtype {array.dtype}, expected numbers that become {dtype}")
@@ -56,7 +64,7 @@ def floats(values: Any, dtype: np.dtype, name: str) -> np.ndarray:
 
 def integers(values: Any, name: str) -> np.ndarray:
     """`values` as a contiguous, aligned array of int64; floats and booleans are refused."""
-    array = values if values.__class__ is np.ndarray else np.asarray(values)
+    array = values if values.__class__ is np.ndarray else _as_array(values, name)
     if array.dtype is not INT64:
         if array.dtype.kind not in "iu" and array.size:
             raise dtype_error(f"{name} has dtype {array.dtype}, expected integers")
@@ -78,7 +86,7 @@ def as_lengths(lengths: Any, batch: int) -> np.ndarray:
 
 def as_mask(mask: Any, shape: Tuple[int, ...]) -> np.ndarray:
     """`mask` as contiguous uint8 of a shape, 0 where a step is left out."""
-    array = mask if mask.__class__ is np.ndarray else np.asarray(mask)
+    array = mask if mask.__class__ is np.ndarray else _as_array(mask, "mask")
     if array.dtype.kind not in "biu" and array.size:
         raise dtype_error(f"mask has dtype {array.dtype}, expected bool or uint8")
     if array.shape != shape:

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 from . import _abi
 from ._arrays import positive, real
 from ._builder import choose
-from .activations import Activation, as_activation
+from .activations import Activation, activation_of_file, as_activation
 from .errors import argument_error
 
 #: Letter of a gate -> its activation, where it is not the usual one.
@@ -167,7 +167,8 @@ def fill(fields: _abi.rnn_recurrent_options, cell: str, node: Mapping[str, Any])
         if name in node and isinstance(default, (bool, int, float)):
             value = node[name]
             setattr(fields, C_NAMES.get(name, name), int(value) if isinstance(default, (bool, int)) else value)
-    for direction, side in enumerate(sides(node.get("activations"))):
+    directions = 2 if node["bidirectional"] else 1
+    for direction, side in enumerate(sides(node.get("activations"))[:directions]):
         for slot, letter in enumerate(SLOTS[cell]):
             if letter in side:
                 fields.activations[direction][slot] = side[letter].code
@@ -192,16 +193,9 @@ def _activations_of_file(cell: str, node: Mapping[str, Any]) -> Activations:
     listed: Optional[List[List[Mapping[str, Any]]]] = node.get("activations")
     if listed is None:
         return None
-    given = [{letter: _activation_of_file(slot) for letter, slot in zip(SLOTS[cell], side)} for side in listed]
+    given = [{letter: activation_of_file(slot) for letter, slot in zip(SLOTS[cell], side)} for side in listed]
     pair: Any = given[0] if len(given) == 1 else tuple(given)
     return as_activations(cell, pair, len(given) == 2, node.get("nonlinearity"))
-
-
-def _activation_of_file(slot: Mapping[str, Any]) -> Activation:
-    """A file leaves numbers out that are 0, whether the function has them or not."""
-    any_numbers = {"hard_sigmoid": (1.0, 1.0), "scaled_tanh": (1.0, 1.0), "affine": (1.0, 1.0)}.get(slot["function"], ())
-    numbers = Activation(slot["function"], *any_numbers)._numbers()
-    return Activation(slot["function"], **{name: float(slot.get(name, 0.0)) for name in numbers})
 
 
 def output_width(node: Mapping[str, Any]) -> int:

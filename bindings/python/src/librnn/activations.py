@@ -130,6 +130,14 @@ def as_activation(value: Any, argument: str) -> Activation:
     raise argument_error(f"{argument} is {value!r}, expected the name of an activation or an Activation")
 
 
+def activation_of_file(object: Mapping[str, Any]) -> Activation:
+    """An activation as a model file has it; of a gate a number that is 0 is left out."""
+    name = object["function"]
+    _, alpha, beta = _KINDS[name]
+    numbers = {key: float(object.get(key, 0.0)) for key, default in (("alpha", alpha), ("beta", beta)) if default is not None}
+    return Activation(name, **numbers)
+
+
 def _number(name: str, number: str, value: Optional[float], default: Optional[float]) -> float:
     if value is None:
         if default is None:

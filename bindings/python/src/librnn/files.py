@@ -13,9 +13,10 @@ from ._arrays import address
 from ._handle import Handle, create
 from ._network import LAYOUT_KEY, Model, text_of
 from ._options import from_file, output_width
+from .activations import activation_of_file
 from .errors import RNNError, argument_error, check
 from .layers import BIAS_NAMES, CELLS, plain_bias
-from .modules import Embedding, Linear
+from .modules import Embedding, LayerNorm, Linear, ScaleShift
 from .network import Network
 from .sequential import Sequential, Spec
 
@@ -88,7 +89,9 @@ def model_of(network: Handle) -> Any:
     return model
 
 
-MODULES: Dict[str, Any] = {"linear": Linear, "embedding": Embedding}
+MODULES: Dict[str, Any] = {
+    "linear": Linear, "embedding": Embedding, "layer_norm": LayerNorm, "scale_shift": ScaleShift,
+}  # fmt: skip
 
 
 def _path(path: Any) -> bytes:
@@ -137,7 +140,18 @@ def _chain(nodes: List[Dict[str, Any]]) -> Optional[List[Spec]]:
             width = node["output_size"]
         elif kind == "dropout":
             spec = {"p": float(node["probability"])}
-        elif kind == "last_step":
+        elif kind == "activation":
+            spec = activation_of_file(node)._node()
+        elif kind == "softmax":
+            spec = {"log": node["log"]}
+        elif kind == "layer_norm":
+            spec = {"size": width, "eps": float(node["epsilon"])}
+        elif kind == "scale_shift":
+            spec = {"size": width, "bias": node["bias"]}
+        elif kind == "slice":
+            spec = {"begin": node["begin"], "end": node["end"]}
+            width = node["end"] - node["begin"]
+        elif kind in ("last_step", "reverse"):
             spec = {}
         else:
             return None

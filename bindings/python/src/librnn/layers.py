@@ -48,8 +48,10 @@ def show_layer(name: str, config: Mapping[str, Any]) -> str:
     return f"{name}({', '.join(shown)})"
 
 
-def add_recurrent(builder: Builder, name: str, cell: str, node: Mapping[str, Any]) -> None:
-    """Add the node that a layer's `_node` describes, without its weights."""
+def add_recurrent(
+    builder: Builder, name: str, cell: str, node: Mapping[str, Any], source: Optional[bytes] = None
+) -> None:
+    """Add the node that a layer's `_node` describes, without its weights; `source`: by default the node before."""
     options = _abi.rnn_recurrent_options(
         hidden_size=node["hidden_size"],
         num_layers=node["num_layers"],
@@ -61,7 +63,7 @@ def add_recurrent(builder: Builder, name: str, cell: str, node: Mapping[str, Any
         dropout=node["dropout"],
     )
     _options.fill(options, cell, node)
-    builder.add("recurrent", name, None, byref(options))
+    builder.add("recurrent", name, source, byref(options))
 
 
 class RecurrentLayer(SequenceModel):

@@ -1,4 +1,5 @@
-"""The parts of a `Sequential` beside recurrent layers: Embedding, OneHot, Dropout, Linear, LastStep."""
+"""The parts of a `Sequential` beside recurrent layers: Embedding, OneHot, Dropout, Linear, LastStep, Softmax, LayerNorm,
+ScaleShift, Slice, Reverse; Activation is in `activations`."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 import numpy as np
 
-from ._arrays import float_dtype, floats, integers, positive, real
+from ._arrays import float_dtype, floats, integers, positive, real, unsigned
 from ._builder import Builder, fresh_seed
 from ._handle import Handle
 from ._network import Model
-from .errors import shape_error
+from .activations import as_activation
+from .errors import argument_error, shape_error
 from .training import Tape
 
 Weighted = TypeVar("Weighted", bound="WeightedModule")
@@ -72,6 +74,53 @@ class LastStep(Module):
     _kind = "last_step"
 
 
+class Softmax(Module):
+    """Softmax over the features of each step: Y_i = e^(X_i) / Σ_j e^(X_j), or its logarithm.
+
+    The loss `cross_entropy` wants logits: train without it.
+
+    Parameters
+    ----------
+    log : bool
+        The logarithm, computed without taking that of a probability.
+    """
+
+    _kind = "softmax"
+
+    def __init__(self, log: bool = False) -> None:
+        self.log = bool(log)
+
+    def _node(self) -> Dict[str, Any]:
+        return {"log": self.log}
+
+
+class Reverse(Module):
+    """The steps of each row in the opposite order: Y at step t of a row of length L is X at L - 1 - t. Has no stream."""
+
+    _kind = "reverse"
+
+
+class Slice(Module):
+    """Some features: X[.., begin:end].
+
+    Parameters
+    ----------
+    begin, end : int
+        0 <= begin < end <= the features of X.
+    """
+
+    _kind = "slice"
+
+    def __init__(self, begin: int, end: int) -> None:
+        self.begin = unsigned(begin, "begin")
+        self.end = positive(end, "end")
+        if self.begin >= self.end:
+            raise argument_error(f"begin is {begin!r} and end {end!r}, expected begin < end")
+
+    def _node(self) -> Dict[str, Any]:
+        return {"begin": self.begin, "end": self.end}
+
+
 class WeightedModule(Model):
     """A network of one node, which serves all steps alike."""
 
@@ -106,6 +155,13 @@ class WeightedModule(Model):
     def _each(self, x: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray], Tuple[int, ...]]:
         """Checks x: features or None, tokens or None, and the shape whose elements are the steps of one row."""
         raise NotImplementedError
+
+    def _each_of_features(self, x: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray], Tuple[int, ...]]:
+        """`_each` of a module that reads features [.., F]."""
+        x = floats(x, self.dtype, "x")
+        if x.ndim == 0 or x.shape[-1] != self.input_size:
+            raise shape_error(f"x has shape {x.shape}, expected (.., {self.input_size})")
+        return x, None, x.shape[:-1]
 
     def __call__(self, x: Any) -> np.ndarray:
         features, tokens, shape = self._each(x)
@@ -198,10 +254,68 @@ class Linear(WeightedModule):
         return super().__call__(x)
 
     def _each(self, x: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray], Tuple[int, ...]]:
-        x = floats(x, self.dtype, "x")
-        if x.ndim == 0 or x.shape[-1] != self.input_size:
-            raise shape_error(f"x has shape {x.shape}, expected (.., {self.input_size})")
-        return x, None, x.shape[:-1]
+        return self._each_of_features(x)
+
+
+class LayerNorm(WeightedModule):
+    """Layer normalisation over the F features of each step: Y = (X - mean) / √(variance + eps) ⊙ weight + bias.
+
+    As PyTorch's over the last axis (arXiv:1607.06450); the variance is divided by F.
+
+    Parameters
+    ----------
+    size : int
+        F.
+    eps : float
+        Above 0.
+    dtype, init, seed
+        As for `RNN`; weight is 1 and bias 0 at first, but for init="zeros".
+    """
+
+    _kind = "layer_norm"
+
+    def __init__(
+        self, size: int, eps: float = 1e-5, *, dtype: Any = "float32", init: str = "pytorch", seed: Optional[int] = None
+    ) -> None:
+        self.size = positive(size, "size")
+        self.eps = real(eps, "eps")
+        self._build(dtype, init, seed)
+
+    def _node(self) -> Dict[str, Any]:
+        return {"size": self.size, "eps": self.eps}
+
+    def _each(self, x: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray], Tuple[int, ...]]:
+        return self._each_of_features(x)
+
+
+class ScaleShift(WeightedModule):
+    """A factor and a term for each of F features: Y = X ⊙ weight + bias, weight [F], bias [F].
+
+    For the scaling of inputs, and for batch normalisation with its statistics folded in.
+
+    Parameters
+    ----------
+    size : int
+        F.
+    bias : bool
+    dtype, init, seed
+        As for `RNN`; weight is 1 and bias 0 at first, but for init="zeros".
+    """
+
+    _kind = "scale_shift"
+
+    def __init__(
+        self, size: int, bias: bool = True, *, dtype: Any = "float32", init: str = "pytorch", seed: Optional[int] = None
+    ) -> None:
+        self.size = positive(size, "size")
+        self.bias = bool(bias)
+        self._build(dtype, init, seed)
+
+    def _node(self) -> Dict[str, Any]:
+        return {"size": self.size, "bias": self.bias}
+
+    def _each(self, x: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray], Tuple[int, ...]]:
+        return self._each_of_features(x)
 
 
 def show_module(name: str, node: Mapping[str, Any]) -> str:
@@ -210,13 +324,32 @@ def show_module(name: str, node: Mapping[str, Any]) -> str:
     return f"{name}({', '.join(shown + ([] if node.get('bias', True) else ['bias=False']))})"
 
 
+#: Kinds of which a module's size is that of what it reads.
+_NORMALIZING = ("layer_norm", "scale_shift")
+
+
+def input_width(kind: str, node: Mapping[str, Any]) -> Optional[int]:
+    """The features that a module, or a layer, reads, if it tells."""
+    width: Optional[int] = node.get("size") if kind in _NORMALIZING else node.get("input_size")
+    return width
+
+
+def module_width(kind: str, node: Mapping[str, Any], width: Optional[int]) -> int:
+    """The features that a module gives when it reads `width`."""
+    if kind == "slice":
+        return int(node["end"]) - int(node["begin"])
+    return int(node.get("output_size", node.get("size", width)))
+
+
 def add_module(builder: Builder, name: str, kind: str, node: Dict[str, Any], first: bool) -> None:
     """Add the node that a module's `_node` describes; `first`: with the input that it reads."""
     if first:
         if kind in ("embedding", "one_hot"):
             builder.add("token_input", "tokens")
-        elif "input_size" in node:
-            builder.add("input", "input", node["input_size"])
+        else:
+            width = input_width(kind, node)
+            if width is not None:
+                builder.add("input", "input", width)
     if kind == "embedding":
         builder.add("embedding", name, None, node["vocabulary"], node["size"])
     elif kind == "one_hot":
@@ -225,8 +358,20 @@ def add_module(builder: Builder, name: str, kind: str, node: Dict[str, Any], fir
         builder.add("linear", name, None, node["output_size"], int(node["bias"]))
     elif kind == "dropout":
         builder.add("dropout", name, None, node["p"])
+    elif kind == "activation":
+        activation = as_activation(node, "activation")
+        builder.add("activation", name, None, activation.code, activation.alpha, activation.beta)
+    elif kind == "softmax":
+        builder.add("softmax", name, None, int(node["log"]))
+    elif kind == "layer_norm":
+        builder.add("layer_norm", name, None, node["eps"])
+    elif kind == "scale_shift":
+        builder.add("scale_shift", name, None, int(node["bias"]))
+    elif kind == "slice":
+        builder.add("slice", name, None, node["begin"], node["end"])
     else:
-        builder.add("last_step", name, None)
+        # last_step, reverse: nothing but their names.
+        builder.add(kind, name, None)
 
 
 def _restore(kind: Any, keywords: Dict[str, Any], state: Dict[str, np.ndarray]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -11,9 +12,10 @@ from ._builder import Builder, fresh_seed
 from ._handle import Handle
 from ._network import SequenceModel, nested_state, state_leaves
 from ._options import output_width
+from .activations import Activation, as_activation
 from .errors import argument_error, dtype_error, shape_error
 from .layers import CELLS, RecurrentLayer, add_recurrent, show_layer
-from .modules import Module, WeightedModule, add_module, show_module
+from .modules import Module, WeightedModule, add_module, input_width, module_width, show_module
 
 #: A module's kind and its constructor's arguments.
 Spec = Tuple[str, Dict[str, Any]]
@@ -24,7 +26,8 @@ class Sequential(SequenceModel):
 
     Parameters
     ----------
-    modules : sequence of Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, LastStep
+    modules : sequence of modules
+        Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice, Reverse.
         The weights that they have now are **copied**: later changes of the given objects do not reach the model, nor the
         model's changes the objects. Parameters are named by position, such as ``"0.weight_ih_l0"``.
     batch_first : bool, optional
@@ -45,10 +48,10 @@ class Sequential(SequenceModel):
     ) -> None:
         modules = list(modules)
         for index, module in enumerate(modules):
-            if not isinstance(module, (Module, WeightedModule, RecurrentLayer)):
+            if not isinstance(module, (Module, Activation, WeightedModule, RecurrentLayer)):
                 raise argument_error(
-                    f"module {index} is {type(module).__name__}, expected Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear "
-                    "or LastStep"
+                    f"module {index} is {type(module).__name__}, expected Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, "
+                    "LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice or Reverse"
                 )
         layers = [module for module in modules if isinstance(module, RecurrentLayer)]
         if batch_first is None:
@@ -56,7 +59,7 @@ class Sequential(SequenceModel):
             if len(orders) > 1:
                 raise argument_error("some layers have batch_first and some not: give Sequential(…, batch_first=…)")
             batch_first = orders.pop() if orders else False
-        weighted = [module for module in modules if not isinstance(module, Module)]
+        weighted = [module for module in modules if not isinstance(module, (Module, Activation))]
         if dtype is None:
             dtypes = {module.dtype.name for module in weighted}
             if len(dtypes) > 1:
@@ -66,7 +69,7 @@ class Sequential(SequenceModel):
         state: Dict[str, np.ndarray] = {}
         for index, module in enumerate(modules):
             specs.append((module.cell if isinstance(module, RecurrentLayer) else module._kind, module._node()))
-            if not isinstance(module, Module):
+            if not isinstance(module, (Module, Activation)):
                 state.update({f"{index}.{name}": value for name, value in module.state_dict().items()})
         self._create(specs, bool(batch_first), float_dtype(dtype), fresh_seed(seed), state)
 
@@ -79,16 +82,18 @@ class Sequential(SequenceModel):
         width: Optional[int] = None
         for index, (kind, node) in enumerate(specs):
             first = width is None
-            if first and kind not in ("embedding", "one_hot") and "input_size" not in node:
-                # Dropout before anything that has a size: look ahead for it.
-                ahead = [later["input_size"] for _, later in specs if "input_size" in later]
+            reads = input_width(kind, node)
+            if first and kind not in ("embedding", "one_hot") and reads is None:
+                # Dropout before anything that has a size: look ahead for it, as far as the size stays the same.
+                same = itertools.takewhile(lambda spec: spec[0] != "slice", specs)
+                ahead = [later for later in (input_width(*spec) for spec in same) if later is not None]
                 if not ahead:
                     raise argument_error(f"module {index} does not tell the size of x: begin with one that has a size")
                 builder.add("input", "input", ahead[0])
                 width, first = ahead[0], False
-            if not first and width != node.get("input_size", width):
+            if not first and reads is not None and width != reads:
                 raise shape_error(
-                    f"module {index} reads {node['input_size']} features, and the one before it gives {width}"
+                    f"module {index} reads {reads} features, and the one before it gives {width}"
                 )
             if kind in CELLS:
                 if first:
@@ -97,7 +102,7 @@ class Sequential(SequenceModel):
                 width = output_width(node)
             else:
                 add_module(builder, str(index), kind, node, first)
-                width = node.get("output_size", node.get("size", width))
+                width = module_width(kind, node, width)
         self._specs = specs
         self._adopt(builder.build("zeros", 0, 0.0), seed, batch_first)
         self._set_parameters(self._gather(state))
@@ -185,10 +190,14 @@ class Sequential(SequenceModel):
     def __repr__(self) -> str:
         names = {
             "rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "embedding": "Embedding", "one_hot": "OneHot", "dropout": "Dropout",
-            "linear": "Linear", "last_step": "LastStep",
+            "linear": "Linear", "last_step": "LastStep", "softmax": "Softmax", "layer_norm": "LayerNorm",
+            "scale_shift": "ScaleShift", "slice": "Slice", "reverse": "Reverse",
         }  # fmt: skip
         shown = [
-            (show_layer if kind in CELLS else show_module)(names[kind], node) for kind, node in getattr(self, "_specs", [])
+            repr(as_activation(node, "activation"))
+            if kind == "activation"
+            else (show_layer if kind in CELLS else show_module)(names[kind], node)
+            for kind, node in getattr(self, "_specs", [])
         ]
         return f"Sequential([{', '.join(shown)}])"
 

@@ -34,8 +34,7 @@ class LibRNN(Adapter):
 
         self.library, self.threads = librnn, threads
         librnn.set_num_threads(threads)
-        version = getattr(librnn, "__version__", "?")
-        return f"{version}, kernels {librnn.kernels_name()}" if hasattr(librnn, "kernels_name") else str(version)
+        return f"{librnn.__version__}, kernels {librnn.kernels()}"
 
     def layer(self, c: Configuration, data: Data) -> Any:
         kind, options = {

@@ -52,7 +52,8 @@ int posix_memalign(void **memory, size_t alignment, size_t size) {
 
 /* --------------------------------------------------------------------------------------------------- the stream */
 
-static rnn_network *build(int32_t cell) {
+/** with_options: everything that sends a layer another way than the plain cell. */
+static rnn_network *build(int32_t cell, int with_options) {
   rnn_builder *builder = NULL;
   rnn_network *network = NULL;
   MUST(rnn_builder_create(NULL, &builder));
@@ -62,7 +63,26 @@ static rnn_network *build(int32_t cell) {
   options.hidden_size = H;
   options.num_layers = 2;
   options.bias = RNN_BIAS_NONE; /* so that a state decays to nothing on silence */
+  if (with_options) {
+    options.residual = 1;
+    options.learned_initial_state = 1;
+    options.gate_clip = 1;
+    options.activations[0][0] = RNN_ACTIVATION_HARD_SIGMOID;
+    options.activation_alpha[0][0] = 0.2;
+    options.activation_beta[0][0] = 0.5;
+    if (cell == RNN_CELL_LSTM) {
+      options.proj_size = H / 2;
+      options.peepholes = 1;
+      options.coupled_gates = 1;
+      options.cell_clip = 1;
+      options.forget_bias = 1;
+    }
+  }
   MUST(rnn_builder_add_recurrent(builder, "cell", NULL, &options));
+  if (with_options) {
+    MUST(rnn_builder_add_layer_norm(builder, "norm", NULL, 1e-5));
+    MUST(rnn_builder_add_activation(builder, "elu", NULL, RNN_ACTIVATION_ELU, 1, 0));
+  }
   MUST(rnn_builder_add_linear(builder, "y", NULL, 1, 0));
   MUST(rnn_builder_build(builder, NULL, &network));
   rnn_builder_destroy(builder);
@@ -93,9 +113,9 @@ static double time_of_steps(rnn_stream *stream) {
   return shortest;
 }
 
-static void check(const char *name, int32_t cell) {
+static void check(const char *name, int32_t cell, int with_options) {
   SECTION(name);
-  rnn_network *network = build(cell);
+  rnn_network *network = build(cell, with_options);
   rnn_stream *stream = NULL;
   rnn_state *state = NULL;
   float sound[8 * I], *input, *output;
@@ -141,8 +161,11 @@ static void check(const char *name, int32_t cell) {
 }
 
 int main(void) {
-  check("vanilla", RNN_CELL_VANILLA);
-  check("GRU", RNN_CELL_GRU);
-  check("LSTM", RNN_CELL_LSTM);
+  check("vanilla", RNN_CELL_VANILLA, 0);
+  check("GRU", RNN_CELL_GRU, 0);
+  check("LSTM", RNN_CELL_LSTM, 0);
+  check("vanilla with options", RNN_CELL_VANILLA, 1);
+  check("GRU with options", RNN_CELL_GRU, 1);
+  check("LSTM with options", RNN_CELL_LSTM, 1);
   return finish();
 }

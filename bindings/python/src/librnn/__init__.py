@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from . import _abi, losses, optim, plot
+from . import _abi, losses, onnx, optim, plot
 from ._arrays import positive
 from .activations import Activation
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -63,6 +63,7 @@ __all__ = [
     "EpochReport",
     "History",
     "losses",
+    "onnx",
     "optim",
     "plot",
     "clip_grad_norm",

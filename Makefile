@@ -4,7 +4,10 @@ PREFIX ?= /usr/local
 BUILD := build
 PYTHON := $(BUILD)/venv/bin/python
 
-.PHONY: demo build test swift-test c-test python-test valgrind install dependencies clean help
+# Of the programs for measuring: BENCH_ARGS="--quick", or what benchmarks/run.py --help and benchmarks/c/bench.c tell.
+BENCH_ARGS ?=
+
+.PHONY: bench bench-c bench-programs demo build test swift-test c-test python-test valgrind install dependencies clean help
 
 build: ## build/librnn.so: optimised, needs no Swift where it runs
 	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
@@ -53,6 +56,15 @@ valgrind: ## only the C programs under valgrind
 	cmake -S . -B $(BUILD) -DBUILD_TESTING=ON
 	cmake --build $(BUILD)
 	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --label-regex valgrind
+
+bench-programs: build
+	cmake --build $(BUILD) --target bench-programs
+
+bench: bench-programs ## librnn against its peers, which are installed into build/bench-venv; BENCH_ARGS="--quick", "--help", …
+	python3 benchmarks/run.py $(BENCH_ARGS)
+
+bench-c: bench-programs ## librnn from C, against the limits of the machine; BENCH_ARGS="--threads 2 --seconds 0.5"
+	$(BUILD)/bench/rnn-bench $(BENCH_ARGS)
 
 install: build ## header, library, pkg-config file and CMake package below PREFIX (default /usr/local)
 	cmake --install $(BUILD) --prefix $(PREFIX)

@@ -1,0 +1,151 @@
+"""The other limits: loading, memory, size, and what a call from Python costs over the same call from C."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence
+
+from .processes import ROOT, child_environment, pinned
+
+#: Measure: (at most, unit, what it is).
+LIMITS = {
+    "load_ms": (15.0, "ms", "load of librnn.so"),
+    "resident_mb": (25.0, "MB", "resident memory after LSTM steps, a C program"),
+    "size_mb": (10.0, "MB", "librnn.so, stripped"),
+    "stream_step_us": (0.5, "µs", "stream.step() over rnn_stream_step"),
+    "stream_step_x_us": (1.0, "µs", "stream.step(x) over rnn_stream_step"),
+    "layer_us": (5.0, "µs", "layer(x) over rnn_network_run"),
+}
+#: Without a limit: for comparison.
+FACTS = {
+    "first_result_ms": ("ms", "load to the first result, a C program"),
+    "import_ms": ("ms", "import librnn, after NumPy"),
+    "python_resident_mb": ("MB", "resident memory of the same in Python, over NumPy's"),
+}
+
+#: Minima of an LSTM of 16 units on 16 inputs, the network of benchmarks/c/bench.c --calls.
+CALLS = """
+import json, sys, time
+import numpy as np
+import librnn
+librnn.set_num_threads(1)
+layer = librnn.LSTM(16, 16, seed=1)
+x = np.ones((1, 1, 16), np.float32)
+row = np.ones((1, 16), np.float32)
+bound, with_x = layer.stream(), layer.stream()
+bound.input[...] = row
+def least(call, count=2000, seconds=float(sys.argv[1])):
+    clock, best = time.perf_counter, 1e9
+    end, repeat = clock() + seconds, range(count)
+    while clock() < end:
+        start = clock()
+        for _ in repeat:
+            pass
+        empty = clock() - start
+        start = clock()
+        for _ in repeat:
+            call()
+        best = min(best, (clock() - start - empty) / count)
+    return best
+step, step_x = bound.step, with_x.step
+print(json.dumps({"stream_step": least(step), "stream_step_x": least(lambda: step_x(row)), "layer": least(lambda: layer(x)),
+                  "call": least(lambda: None)}))
+"""
+IMPORT = """
+import json, time
+import numpy as np
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS"))
+before, start = resident(), time.perf_counter()
+import librnn
+loaded = time.perf_counter() - start
+stream = librnn.LSTM(64, 64, seed=1).stream()
+x = np.ones((1, 64), np.float32)
+for _ in range(10): stream.step(x)
+print(json.dumps({"import_ms": 1e3 * loaded, "python_resident_mb": resident() - before}))
+"""
+
+
+def has_bf16() -> bool:
+    """Whether this librnn stores weights as bf16 on request."""
+    sys.path.insert(0, str(ROOT / "bindings/python/src"))
+    os.environ.setdefault("LIBRNN_LIBRARY", str(ROOT / "build/librnn.so"))
+    from .adapters.librnn import bf16_option
+
+    return bool(bf16_option())
+
+
+def output(command: Sequence[str], threads: int = 1) -> Any:
+    cpus = pinned(threads)
+    result = subprocess.run(
+        list(command), capture_output=True, text=True, check=True, env=child_environment(threads, {}),
+        preexec_fn=lambda: os.sched_setaffinity(0, set(cpus)),
+    )  # fmt: skip
+    return json.loads(result.stdout)
+
+
+def peaks(counts: Sequence[int]) -> Dict[int, float]:
+    """Number of threads: GFLOP/s of multiply-adds."""
+    found = output([str(ROOT / "build/bench/rnn-peak"), *map(str, counts)], max(counts))
+    return {int(count): float(rate) for count, rate in found["fma_gflops"].items()}
+
+
+def measure(quick: bool = False) -> Dict[str, Any]:
+    """Every measure of LIMITS and FACTS, the best of some fresh processes, and what could not be measured (faults)."""
+    library, times = (ROOT / "build/librnn.so").resolve(), 3 if quick else 10
+    found: Dict[str, float] = {"size_mb": library.stat().st_size / 1e6}
+    faults: List[str] = []
+
+    def least(command: Sequence[str], count: int) -> Dict[str, float]:
+        every = [output(command) for _ in range(count)]
+        return {key: min(one[key] for one in every) for key in every[0]}
+
+    try:
+        program = least([str(ROOT / "build/bench/rnn-footprint"), str(library)], times)
+        found.update({key: program[key] for key in ("load_ms", "first_result_ms", "resident_mb")})
+        found.update(least([sys.executable, "-c", IMPORT], times))
+        c = least([str(ROOT / "build/bench/rnn-bench"), "--calls"], times)
+        python = least([sys.executable, "-c", CALLS, "0.2" if quick else "0.5"], max(2, times // 3))
+        # step() is called as it is; the other two through a lambda, whose own cost is measured beside.
+        found["stream_step_us"] = 1e6 * python["stream_step"] - 1e-3 * c["stream_step_ns"]
+        found["stream_step_x_us"] = 1e6 * (python["stream_step_x"] - python["call"]) - 1e-3 * c["stream_step_ns"]
+        found["layer_us"] = 1e6 * (python["layer"] - python["call"]) - 1e-3 * c["network_run_ns"]
+    except (OSError, subprocess.CalledProcessError, KeyError, ValueError) as error:
+        faults.append(f"{error} {getattr(error, 'stderr', '') or ''}".strip())
+    return {"values": found, "faults": faults}
+
+
+@dataclass
+class Held:
+    """A measure against its limit; `passed` is None where there is no limit."""
+
+    text: str
+    value: float
+    unit: str
+    limit: float
+    passed: Any
+
+
+def held(measured: Mapping[str, Any]) -> List[Held]:
+    values = measured["values"]
+    found = [
+        Held(text, values[key], unit, limit, values[key] < limit)
+        for key, (limit, unit, text) in LIMITS.items()
+        if key in values
+    ]
+    found += [Held(text, values[key], unit, 0.0, None) for key, (unit, text) in FACTS.items() if key in values]
+    return found
+
+
+def text(measures: Sequence[Held]) -> str:
+    lines = ["footprint"]
+    for one in measures:
+        verdict = "" if one.passed is None else f"  below {one.limit:g} {one.unit}: {'PASS' if one.passed else 'FAIL'}"
+        lines.append(f"  {one.text:50s} {one.value:8.3f} {one.unit}{verdict}")
+    return "\n".join(lines)

@@ -22,6 +22,11 @@ BARS: Dict[str, Tuple[float, float]] = {
 OURS = "librnn"
 
 
+def is_ours(name: str) -> bool:
+    """librnn, or another way of calling it ("librnn:bound"), which is shown and is neither a peer nor what the bars are for."""
+    return name.split(":")[0] == OURS
+
+
 @dataclass
 class Row:
     """What was measured of one configuration with one number of threads; times are minima in seconds."""
@@ -38,7 +43,7 @@ class Row:
     @property
     def best(self) -> Optional[Tuple[str, float]]:
         """The fastest peer and its time."""
-        peers = {name: t for name, t in self.times.items() if name != OURS and name not in self.failures}
+        peers = {name: t for name, t in self.times.items() if not is_ours(name) and name not in self.failures}
         if not peers:
             return None
         name = min(peers, key=lambda key: peers[key])
@@ -108,10 +113,10 @@ def failures(missing: Mapping[str, str], rows: Sequence[Row], allow_missing: boo
     missing: peer -> why it could not be started. With allow_missing such a peer is no reason, and neither is one that fails
     later; librnn itself, or a wrong result of librnn, always is one.
     """
-    reasons = [f"{name} is missing: {why}" for name, why in missing.items() if name == OURS or not allow_missing]
+    reasons = [f"{name} is missing: {why}" for name, why in missing.items() if is_ours(name) or not allow_missing]
     for row in rows:
         for name, why in row.failures.items():
-            if name == OURS or not allow_missing:
+            if is_ours(name) or not allow_missing:
                 reasons.append(f"{name} failed on {row.configuration.name}, {row.threads} thread(s): {why}")
     return reasons
 

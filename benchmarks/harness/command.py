@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
 from . import bars, chart, footprint, machine, report
 from .adapters import ADAPTERS
-from .bars import OURS, Row
+from .bars import OURS, Row, is_ours
 from .configurations import grid, quick_grid
 from .processes import ROOT
 from .runner import Runner, Settings, select, time_left
@@ -28,7 +28,7 @@ def chosen_peers(text: str) -> List[str]:
     unknown = [w for w in wanted if not any(w in (name, name.split(":")[0]) for name in ADAPTERS)]
     if unknown:
         raise SystemExit(f"no such peer: {', '.join(unknown)}; there are {', '.join(ADAPTERS)}")
-    return [n for n in ADAPTERS if n == OURS or not wanted or n in wanted or n.split(":")[0] in wanted]
+    return [n for n in ADAPTERS if is_ours(n) or not wanted or n in wanted or n.split(":")[0] in wanted]
 
 
 @contextmanager
@@ -104,10 +104,9 @@ def measure(options: argparse.Namespace, facts: Dict[str, Any]) -> List[Row]:
 def conclude(options: argparse.Namespace, facts: Dict[str, Any], rows: List[Row]) -> int:
     peaks = {int(count): peak for count, peak in facts["peaks"].items()}
     found = bars.verdicts(rows)
-    caption = f"float32, minima, one run: {facts['processor']}, {facts['cpus']} cores, AVX-512 if it has it; peers: " + ", ".join(
-        sorted({name.split(":")[0] for name in facts["peers"] if name != OURS})
-    )
-    chart.draw(rows, options.output / "chart.png", caption.replace(", AVX-512 if it has it", ""))
+    peers = ", ".join(sorted({name.split(":")[0] for name in facts["peers"] if not is_ours(name)}))
+    caption = f"float32, minima of one run on {facts['processor']}, {facts['cpus']} cores, {facts['started'][:10]}; peers: {peers}"
+    chart.draw(rows, options.output / "chart.png", caption)
     (options.output / "results.md").write_text(report.markdown(rows, found, peaks, facts))
     print("\n" + report.table(rows, peaks))
     print(report.verdict_table(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from .bars import BARS, OURS, Row, Verdict
+from .bars import BARS, OURS, Row, Verdict, is_ours
 from .configurations import group
 
 
@@ -22,16 +22,17 @@ def line(row: Row, peak: Optional[float]) -> List[str]:
     rate = c.flops / ours / 1e9 if ours else None
     percent = f"{100 * rate / peak:.0f} %" if rate and peak else ""
     bytes_rate = f"{c.weight_bytes / ours / 1e9:.0f}" if ours and c.kind == "step" else ""
-    others = sorted((t, name) for name, t in row.times.items() if name != OURS and name not in row.failures)
+    others = sorted((t, name) for name, t in row.times.items() if not is_ours(name) and name not in row.failures)
     near = ", ".join(f"{name} {t / best[1]:.2f}" for t, name in others[1:4]) if best else ""
+    bound = row.times.get(f"{OURS}:bound")
     mark = {True: "", False: "below", None: "no ratio"}[row.passed]
     return [
         c.name, duration(ours) if ours else "failed", duration(best[1]) if best else "none", best[0] if best else "",
-        f"{row.ratio:.2f}" if row.ratio else "-", mark, f"{rate:.1f}" if rate else "", percent, bytes_rate, near,
+        f"{row.ratio:.2f}" if row.ratio else "-", mark, duration(bound) if bound else "", f"{rate:.1f}" if rate else "", percent, bytes_rate, near,
     ]  # fmt: skip
 
 
-HEADINGS = ["configuration", "librnn", "best peer", "", "ratio", "", "GFLOP/s", "of peak", "GB/s", "next peers / best"]
+HEADINGS = ["configuration", "librnn", "best peer", "", "ratio", "", "bound", "GFLOP/s", "of peak", "GB/s", "next peers / best"]
 
 
 def groups(rows: Sequence[Row]) -> Dict[str, List[Row]]:
@@ -45,7 +46,7 @@ def groups(rows: Sequence[Row]) -> Dict[str, List[Row]]:
 
 def aligned(lines: Sequence[Sequence[str]]) -> List[str]:
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(lines[0]))]
-    left = {0, 3, 5, 9}
+    left = {0, 3, 5, 10}
     return [
         "  ".join(text.ljust(w) if k in left else text.rjust(w) for k, (text, w) in enumerate(zip(cells, widths))).rstrip()
         for cells in lines

@@ -23,6 +23,12 @@ def test_a_peer_that_failed_is_not_the_best_one():
     assert measured.best == ("slow", 9e-6)
 
 
+def test_another_way_of_calling_librnn_is_no_peer_and_has_no_bar():
+    measured = row(2e-6, {"librnn:bound": 1e-6, "peer": 5e-6})
+    assert measured.best == ("peer", 5e-6) and measured.ratio == pytest.approx(2.5)
+    assert failures({}, [row(1.0, {}, failures={"librnn:bound": "wrong result"})], allow_missing=True)
+
+
 def test_without_librnn_or_without_peers_there_is_no_ratio():
     assert Row(STEP, 1, {"peer": 1.0}).ratio is None
     assert row(1.0, {}).ratio is None

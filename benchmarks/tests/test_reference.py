@@ -46,7 +46,7 @@ def test_float32_is_within_the_tolerance(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_half_precision_is_far_outside_even_of_what_peers_may_have(cell):
+def test_half_precision_is_far_outside(cell):
     c = Configuration("sequence", cell, 40, 5, 33, 48, 1, 1)
     data = reference.make_data(c)
     found, _ = reference.error(reference.expected(c, data), forward_in(np.float16, c, data))

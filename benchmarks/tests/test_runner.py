@@ -97,8 +97,8 @@ def test_every_adapter_has_an_environment():
 
 
 def test_a_peer_stands_for_all_its_ways():
-    assert command.chosen_peers("torch") == ["librnn", "torch", "torch:cell", "torch:aten"]
-    assert command.chosen_peers("keras:xla") == ["librnn", "keras:xla"]
+    assert command.chosen_peers("torch") == ["librnn", "librnn:bound", "torch", "torch:cell", "torch:aten"]
+    assert command.chosen_peers("keras:xla") == ["librnn", "librnn:bound", "keras:xla"]
     assert command.chosen_peers("") == list(adapters.ADAPTERS)
     with pytest.raises(SystemExit, match="no such peer: mxnet"):
         command.chosen_peers("mxnet")

@@ -4,7 +4,7 @@ from typing import Dict, Type
 
 from .base import Adapter
 from .jax import JAX
-from .librnn import LibRNN
+from .librnn import LibRNN, LibRNNBound
 from .ncnn import NCNN
 from .onednn import OneDNN
 from .onnx import ONNXRuntime, OpenVINO, Tract
@@ -14,6 +14,7 @@ from .torch import Torch, TorchATen, TorchCell
 #: Name: adapter. The part before a colon is the peer; what follows is one of several ways to use it.
 ADAPTERS: Dict[str, Type[Adapter]] = {
     "librnn": LibRNN,
+    "librnn:bound": LibRNNBound,
     "torch": Torch,
     "torch:cell": TorchCell,
     "torch:aten": TorchATen,

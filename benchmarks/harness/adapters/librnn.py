@@ -25,6 +25,8 @@ def bf16_option() -> Dict[str, Any]:
 
 
 class LibRNN(Adapter):
+    """A step is step(x): x is copied in, the result out."""
+
     @staticmethod
     def variables(threads: int) -> Dict[str, str]:
         return {"RNN_NUM_THREADS": str(threads)}
@@ -103,3 +105,14 @@ class LibRNN(Adapter):
                     name = "bias_ih" + name[len("bias") :]
                 found[name] = copied(gradient)
         return found
+
+
+class LibRNNBound(LibRNN):
+    """A step on the stream's own arrays, step(): the twin of ONNX Runtime's and oneDNN's bound memory."""
+
+    kinds = ("step",)
+
+    def build(self, c: Configuration, data: Data) -> None:
+        super().build(c, data)
+        self._stream.input[...] = data["x"][0]
+        self.run = self._stream.step

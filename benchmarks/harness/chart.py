@@ -60,6 +60,7 @@ def draw(rows: Sequence[Row], path: Path, caption: str) -> None:
         axis.xaxis.set_major_locator(FixedLocator(ticks))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+        axis.set_xlabel("time of the fastest peer / time of librnn: right of 1 librnn is faster", fontsize=9, color="#444444")
         axis.grid(axis="x", color="#dddddd", linewidth=0.7, zorder=0)
         axis.set_title(f"{count} thread{'s' if count > 1 else ''}", fontsize=12, fontweight="bold", loc="left")
         axis.set_yticks(range(len(names)), [TITLES[name] for name in names], fontsize=10)

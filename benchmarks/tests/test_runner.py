@@ -21,7 +21,10 @@ def measure(monkeypatch, tmp_path):
         monkeypatch.setattr(runner, "ADAPTERS", known)
         monkeypatch.setattr(runner, "ROOT", tmp_path)
         settings = runner.Settings(seconds=0.01, rounds=2, settle=lambda threads: 0.0, build_timeout=build_timeout)
-        start = lambda name, threads: [sys.executable, str(FAKE), name]  # noqa: E731
+
+        def start(name, threads):
+            return [sys.executable, str(FAKE), name]
+
         with open(os.devnull, "wb") as log, runner.Runner(1, names, settings, log, start) as running:
             return running.measure(configuration), running.missing
 

@@ -47,6 +47,9 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   public let softmaxBackward: Kernel<RowArguments<Scalar>>
   public let layerNormForward: Kernel<RowArguments<Scalar>>
   public let layerNormBackward: Kernel<RowArguments<Scalar>>
+  /// Elements of a vector: units in a panel of a fused step.
+  public let vectorWidth: Int
+  public let fusedSequence: Kernel<FusedArguments<Scalar>>
 
   init(_ table: rnn_cpu_kernels) {
     panelWidth = table.panel_width
@@ -74,6 +77,8 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     softmaxBackward = Kernel(table.softmax_backward)
     layerNormForward = Kernel(table.layer_norm_forward)
     layerNormBackward = Kernel(table.layer_norm_backward)
+    vectorWidth = table.vector_width
+    fusedSequence = Kernel(table.fused_sequence)
   }
 
   /// Makes a table by letting an instruction set's kernel module fill it.

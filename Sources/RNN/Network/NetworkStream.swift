@@ -128,6 +128,7 @@ public final class NetworkStream {
 
 private final class StreamCore<Scalar: KernelScalar> {
   private var weights: Weights<Scalar>
+  private var fused: FusedWeights<Scalar>
   /// The memory of a step depends on sizes alone: it serves every version of the weights.
   private let workspace: Workspace<Scalar>
   private let batch: SequenceBatch
@@ -140,6 +141,7 @@ private final class StreamCore<Scalar: KernelScalar> {
     let architecture = network.architecture
     guard batchSize >= 1 else { throw RNNError(.invalidArgument, "batch_size is \(batchSize), expected at least 1") }
     weights = try network.weights(Scalar.self)
+    fused = try weights.fusedWeights()
     workspace = try Workspace(weights, stepCount: 1, rowCount: batchSize, keepsTrace: false, usesThreads: false)
     batch = SequenceBatch(stepCount: 1, rowCount: batchSize, lengths: nil)
     func buffer<Element: BitwiseCopyable>(_ size: Int, _ type: Element.Type) throws(RNNError) -> AlignedBuffer<Element> {
@@ -172,7 +174,7 @@ private final class StreamCore<Scalar: KernelScalar> {
         // The last step of nothing is zero, and the nodes after it have something to compute.
         weights.forward(
           SequenceBatch(stepCount: 0, rowCount: batch.rowCount, lengths: nil), PassInput(features: nil, tokens: nil),
-          state: state.baseAddress, output: sequence.output, workspace: workspace, dropout: nil)
+          state: state.baseAddress, output: sequence.output, workspace: workspace, dropout: nil, fused: fused)
       }
       for t in 0..<sequence.stepCount {
         let row = t &* batch.rowCount
@@ -190,11 +192,13 @@ private final class StreamCore<Scalar: KernelScalar> {
   ) {
     weights.forward(
       batch, PassInput(features: features, tokens: tokens), state: state.baseAddress, output: output,
-      workspace: workspace, dropout: nil)
+      workspace: workspace, dropout: nil, fused: fused)
   }
 
   func reset(_ network: Network) throws(RNNError) {
-    weights = try network.weights(Scalar.self)
+    let present = try network.weights(Scalar.self)
+    fused = try present.fusedWeights()
+    weights = present
     weights.writeInitialState(state.baseAddress, rows: batch.rowCount)
   }
 }

@@ -14,7 +14,7 @@ public enum ReductionOrder: UInt8, Sendable {
 
 /// output[n, m] = start[n, m] + Σ_k input[n, k] · weight[m, k], in the given order.
 @frozen
-public struct ProductArguments<Scalar> {
+public struct ProductArguments<Scalar>: BitwiseCopyable {
   public var rows, depth, outputs: Int
   public var input: UnsafePointer<Scalar>
   public var inputRowStride, inputDepthStride: Int
@@ -158,7 +158,7 @@ public enum FusedCell: UInt8, Sendable {
 ///
 /// Units come in panels of one vector; P panels hold H units and, past the last, zeros. Of all rows, the state is [N, P · width].
 @frozen
-public struct FusedArguments<Scalar> {
+public struct FusedArguments<Scalar>: BitwiseCopyable {
   public var cellKind: FusedCell
   /// The order of the sums over H: of all gates, or of a GRU's r and z; and of its candidate. With `gruAfter` they are the same.
   public var order, candidateOrder: ReductionOrder

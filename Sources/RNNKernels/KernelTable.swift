@@ -19,6 +19,30 @@ public struct Kernel<Arguments>: Sendable {
   }
 }
 
+/// A kernel and its arguments, which stay where they are: a call that has nothing left to prepare.
+@frozen
+public struct PreparedKernel: BitwiseCopyable, Sendable {
+  @usableFromInline let function: rnn_cpu_kernel
+  @usableFromInline nonisolated(unsafe) let arguments: UnsafeRawPointer
+
+  @inlinable @inline(__always)
+  init(function: rnn_cpu_kernel, arguments: UnsafeRawPointer) {
+    self.function = function
+    self.arguments = arguments
+  }
+
+  @inlinable @inline(__always)
+  public func callAsFunction() { function(arguments) }
+}
+
+extension Kernel {
+  /// The call with arguments that are read anew each time.
+  @inlinable @inline(__always)
+  public func prepared(_ arguments: UnsafePointer<Arguments>) -> PreparedKernel {
+    PreparedKernel(function: function, arguments: UnsafeRawPointer(arguments))
+  }
+}
+
 /// The kernels of one instruction set in one precision.
 public struct KernelTable<Scalar: KernelScalar>: Sendable {
   /// Outputs in a packed panel.

@@ -63,13 +63,8 @@ extension RecurrentWeights {
       copyRows(hidden, h, to: first, width, rows: n, count: h)
       if self.cell.hasCellState { copyRows(cell, h, to: cells, width, rows: n, count: h) }
     }
-    var arguments = FusedArguments(
-      fused.cell, order: fused.order, candidateOrder: fused.candidateOrder, depth: h, steps: steps, rows: n,
-      panelCount: layout.panelCount, width: layout.width, x: gates, weight: fused.weight, hidden: first,
-      nextHidden: scratch.nextHidden, sums: scratch.sums)
-    arguments.candidateWeight = fused.candidateWeight
-    arguments.candidateBias = fused.candidateBias
-    (arguments.cell, arguments.term, arguments.update) = (cells, scratch.term, scratch.update)
+    var arguments = fused.arguments(
+      steps: steps, rows: n, x: gates, hidden: first, nextHidden: scratch.nextHidden, cell: cells, scratch)
     arguments.output = output
     arguments.outputStepStride = n &* outputStride
     arguments.outputRowStride = outputStride
@@ -101,6 +96,23 @@ extension RecurrentWeights {
   ) {
     if sourceStride == targetStride { return target.update(from: source, count: rows &* count) }
     for row in 0..<rows { (target + row &* targetStride).update(from: source + row &* sourceStride, count: count) }
+  }
+}
+
+extension FusedWeights.Layer {
+  /// Steps of this layer, to be given an output.
+  func arguments(
+    steps: Int, rows: Int, x: UnsafePointer<Scalar>, hidden: UnsafeMutablePointer<Scalar>,
+    nextHidden: UnsafeMutablePointer<Scalar>, cell: UnsafeMutablePointer<Scalar>, _ scratch: FusedScratch<Scalar>
+  ) -> FusedArguments<Scalar> {
+    var arguments = FusedArguments(
+      self.cell, order: order, candidateOrder: candidateOrder, depth: layout.units, steps: steps, rows: rows,
+      panelCount: layout.panelCount, width: layout.width, x: x, weight: weight, hidden: hidden, nextHidden: nextHidden,
+      sums: scratch.sums)
+    arguments.candidateWeight = candidateWeight
+    arguments.candidateBias = candidateBias
+    (arguments.cell, arguments.term, arguments.update) = (cell, scratch.term, scratch.update)
+    return arguments
   }
 }
 

@@ -27,29 +27,49 @@ extension KernelTarget {
     return vector(Mask(repeating: limit) &+ (excess & signMask(excess)))
   }
 
-  /// σ(x) = 1 / (1 + e^-x), without overflow: with z = e^-|x|, it is 1 / (1 + z) or z / (1 + z). Exactly 0 and 1 in the far
-  /// tails; NaN passes.
+  /// σ(x) = 1 / (1 + e^-x). 1/2 at 0 and 1 in the far tail; 0 in the other one, where the quotient is below every normal number
+  /// and the numeric mode makes it 0. NaN passes.
+  ///
+  /// e^-x = 2^n + 2^n · fraction, and 1 + 2^n is exact but for what `lost` keeps: so the denominator is rounded once, in the last
+  /// addition. Every operation is monotone, so that the whole is, and its error stays below 2 units in the last place.
   @inlinable @inline(__always)
   public static func sigmoid(_ x: Vector) -> Vector {
-    let (fraction, scale) = negativeExponential(clampedMagnitude(x, Vector.Scalar.exponentialLimitBits))
-    let z = multiplyAdd(fraction, scale, scale)
-    let negative = signMask(bits(x))
+    typealias S = Vector.Scalar
     let one = Vector(repeating: 1)
-    let numerator = vector((bits(z) & negative) | (bits(one) & ~negative))
-    return vector(bits(numerator / (z + one)) | nanMask(x))
+    let opposite = ~bits(x) & ~Mask(repeating: S.magnitudeMask)
+    let y = vector(bits(clampedMagnitude(x, S.exponentialLimitBits)) | opposite)
+    let (fraction, power) = reducedExponential(y)
+    let scale = vector((power &+ Mask(repeating: S.exponentBias)) &<< Mask(repeating: S.exponentShift))
+    let sum = scale + one
+    let lost = one - (sum - scale)
+    return vector(bits(one / (sum + multiplyAdd(scale, fraction, lost))) | nanMask(x))
   }
 
-  /// tanh x = -m / (2 + m) with m = e^(-2|x|) - 1, and the sign of x: odd to the bit, exact for tiny x; NaN passes.
+  /// tanh x, with the sign of x: odd to the bit, x itself where x is tiny, ±1 in the far tails; NaN passes.
+  ///
+  /// |x| + |x|³ · P(x²) below 0.55, where tanh is 1/2; 1 - 2 / (1 + e^2|x|) above, where the error of the quotient counts half. Both
+  /// are computed, as branches would cost more.
   @inlinable @inline(__always)
   public static func tanh(_ x: Vector) -> Vector {
     typealias S = Vector.Scalar
-    // Half the limit: one less in the exponent.
-    let halfLimit = S.exponentialLimitBits &- (1 &<< S.exponentShift)
-    let (fraction, scale) = negativeExponential(clampedMagnitude(x, halfLimit) * Vector(repeating: 2))
-    let m = multiplyAdd(fraction, scale, scale - Vector(repeating: 1))
-    let quotient = m / (m + Vector(repeating: 2))
-    let magnitude = bits(quotient) & Mask(repeating: S.magnitudeMask)
-    return vector(magnitude | (bits(x) & ~Mask(repeating: S.magnitudeMask)) | nanMask(x))
+    let one = Vector(repeating: 1)
+    let sign = bits(x) & ~Mask(repeating: S.magnitudeMask)
+    let magnitude = vector(bits(x) & Mask(repeating: S.magnitudeMask))
+
+    let half = clampedMagnitude(x, S.tanhLimitBits)
+    let y = half + half
+    let shifted = multiplyAdd(y, Vector(repeating: S.log2e), Vector(repeating: S.roundingMagic))
+    let n = shifted - Vector(repeating: S.roundingMagic)
+    // ln 2 as one number is enough: where n is large, the quotient is small.
+    let r = multiplyAdd(n, Vector(repeating: -S.ln2), y)
+    let fraction = multiplyAdd(S.exponentialTail(Self.self, r), r * r, r)
+    let scale = vector((bits(shifted) &+ Mask(repeating: S.exponentBias)) &<< Mask(repeating: S.exponentShift))
+    let large = one - Vector(repeating: 2) / multiplyAdd(scale, fraction, scale + one)
+
+    let square = magnitude * magnitude
+    let small = multiplyAdd(magnitude * square, S.tanhTail(Self.self, square), magnitude)
+    let isSmall = signMask(bits(magnitude) &- Mask(repeating: S.tanhBorderBits))
+    return vector((bits(small) & isSmall) | (bits(large) & ~isSmall) | sign | nanMask(x))
   }
 
   /// e^(x - maximum) for x <= maximum; NaN passes.

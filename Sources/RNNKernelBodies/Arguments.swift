@@ -14,7 +14,7 @@ public enum ReductionOrder: UInt8, Sendable {
 
 /// output[n, m] = start[n, m] + Σ_k input[n, k] · weight[m, k], in the given order.
 @frozen
-public struct ProductArguments<Scalar> {
+public struct ProductArguments<Scalar>: BitwiseCopyable {
   public var rows, depth, outputs: Int
   public var input: UnsafePointer<Scalar>
   public var inputRowStride, inputDepthStride: Int
@@ -135,6 +135,96 @@ public struct GateArguments<Scalar> {
     hiddenGradient = gates
     cellGradient = gates
     relu = false
+  }
+}
+
+/// Which cell a fused sequence is of.
+@frozen
+public enum FusedCell: UInt8, Sendable {
+  case vanillaTanh, vanillaRelu, lstm, gruBefore, gruAfter
+
+  /// Sums of one unit: G.
+  @inlinable @inline(__always)
+  public var gateCount: Int {
+    switch self {
+    case .vanillaTanh, .vanillaRelu: 1
+    case .lstm: 4
+    case .gruBefore, .gruAfter: 3
+    }
+  }
+}
+
+/// Steps of one layer and direction, from X W_x + b: each step's recurrent product, gates and state at once. See FusedStep.swift.
+///
+/// Units come in panels of one vector; P panels hold H units and, past the last, zeros. Of all rows, the state is [N, P · width].
+@frozen
+public struct FusedArguments<Scalar>: BitwiseCopyable {
+  public var cellKind: FusedCell
+  /// The order of the sums over H: of all gates, or of a GRU's r and z; and of its candidate. With `gruAfter` they are the same.
+  public var order, candidateOrder: ReductionOrder
+  /// Which halves of a step: 1 is the gates r and z of `gruBefore`, 2 everything else; 3 is both. A part of a step, for threads
+  /// that share it, has one step and one phase.
+  public var phases: UInt8
+  /// H.
+  public var depth: Int
+  public var steps, rows: Int
+  /// The panels of this call; all of them but where threads share a step.
+  public var firstPanel, panelCount: Int
+  /// Odd steps take the panels backwards, counted from here.
+  public var firstStep: Int
+  /// [steps, rows, P, G, width].
+  public var x: UnsafePointer<Scalar>
+  public var xStepStride, xRowStride, xPanelStride: Int
+  /// [P, H, G, width]; for `gruBefore` of r and z alone, and the candidate's [P, H, width] beside it.
+  public var weight, candidateWeight: UnsafePointer<Scalar>
+  /// b_hh of the candidate of `gruAfter`, [P · width].
+  public var candidateBias: UnsafePointer<Scalar>
+  /// The state of each row, `stateStride` apart: H goes in by `hidden` and comes out in `nextHidden`, and they change places after
+  /// every step. `cell` of an LSTM is advanced where it is; `term` and `update` of `gruBefore` carry R ⊙ H and Z over.
+  public var hidden, nextHidden, cell, term, update: UnsafeMutablePointer<Scalar>
+  public var stateStride: Int
+  /// Receives H of every step, H elements a row; nil where nobody wants it.
+  public var output: UnsafeMutablePointer<Scalar>?
+  public var outputStepStride, outputRowStride: Int
+  /// Room for ``sumCount`` elements.
+  public var sums: UnsafeMutablePointer<Scalar>
+
+  /// Elements of `sums` on any instruction set: 24 vectors.
+  @inlinable @inline(__always) public static var sumCount: Int { 24 * 16 }
+
+  @inlinable @inline(__always)
+  public init(
+    _ cellKind: FusedCell, order: ReductionOrder, candidateOrder: ReductionOrder, depth: Int, steps: Int, rows: Int,
+    panelCount: Int, width: Int, x: UnsafePointer<Scalar>, weight: UnsafePointer<Scalar>, hidden: UnsafeMutablePointer<Scalar>,
+    nextHidden: UnsafeMutablePointer<Scalar>, sums: UnsafeMutablePointer<Scalar>
+  ) {
+    self.cellKind = cellKind
+    self.order = order
+    self.candidateOrder = candidateOrder
+    phases = 3
+    self.depth = depth
+    self.steps = steps
+    self.rows = rows
+    firstPanel = 0
+    self.panelCount = panelCount
+    firstStep = 0
+    self.x = x
+    xPanelStride = cellKind.gateCount &* width
+    xRowStride = panelCount &* xPanelStride
+    xStepStride = rows &* xRowStride
+    self.weight = weight
+    candidateWeight = weight
+    candidateBias = weight
+    self.hidden = hidden
+    self.nextHidden = nextHidden
+    cell = hidden
+    term = hidden
+    update = hidden
+    stateStride = panelCount &* width
+    output = nil
+    outputStepStride = 0
+    outputRowStride = 0
+    self.sums = sums
   }
 }
 

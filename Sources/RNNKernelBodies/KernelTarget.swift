@@ -7,6 +7,9 @@ public protocol KernelTarget {
   /// there: it calls `fmaf` lane by lane.)
   static func multiplyAdd(_ a: Vector, _ b: Vector, _ c: Vector) -> Vector
 
+  /// All ones where v is NaN. (For a concrete vector `.==` is one instruction; in a generic body it falls apart.)
+  static func nanMask(_ v: Vector) -> Vector.MaskStorage
+
   /// Vectors side by side in a packed panel: 3 where they fill the registers of a tile, else 2.
   static var panelVectors: Int { get }
   /// Rows of the largest register tile: 8 with 32 registers, 4 with 16.
@@ -83,11 +86,4 @@ extension KernelTarget {
   /// All ones where the sign bit is set.
   @inlinable @inline(__always)
   public static func signMask(_ m: Mask) -> Mask { m &>> Mask(repeating: Vector.Scalar.signShift) }
-
-  /// All ones where v is NaN: its magnitude is above infinity's.
-  @inlinable @inline(__always)
-  public static func nanMask(_ v: Vector) -> Mask {
-    let magnitude = bits(v) & Mask(repeating: Vector.Scalar.magnitudeMask)
-    return signMask(Mask(repeating: Vector.Scalar.infinityBits) &- magnitude)
-  }
 }

@@ -2,7 +2,7 @@
 // compiler: the accumulators, and (Columns alone) one line of the packed weights. Always whole vectors: a partial load takes the
 // address of what it fills, and an accumulator with an address is no longer in a register.
 
-/// One to three vectors side by side.
+/// One to four vectors side by side.
 public protocol ColumnTile {
   associatedtype Target: KernelTarget
   associatedtype Scalar where Scalar == Target.Scalar
@@ -75,6 +75,11 @@ public protocol RowTile {
   /// Loads and stores rows of `columns` elements; fewer than the vectors hold go through `edge`, which has room for one row.
   init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>)
   func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>)
+  /// The beginnings of a fused step's sums, and whole rows.
+  init<Shape: FusedShape>(
+    _ shape: Shape.Type, _ x: UnsafePointer<Scalar>, stride: Int, _ bias: UnsafePointer<Scalar>
+  ) where Shape.Columns == Columns
+  func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int)
   /// Each row adds its own a, at `stride` from the row above, times b.
   mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns)
   mutating func add(_ other: Self)
@@ -107,36 +112,56 @@ public struct OneRow<Columns: ColumnTile>: RowTile {
     }
   }
   @inlinable @inline(__always)
+  public init<Shape: FusedShape>(
+    _ shape: Shape.Type, _ x: UnsafePointer<Scalar>, stride: Int, _ bias: UnsafePointer<Scalar>
+  ) where Shape.Columns == Columns {
+    row = Shape.start(x, bias)
+  }
+  @inlinable @inline(__always) public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int) { row.store(p) }
+  @inlinable @inline(__always)
   public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {
     row.addProduct(Columns.Target.Vector(repeating: a.pointee), b)
   }
   @inlinable @inline(__always) public mutating func add(_ other: Self) { row.add(other.row) }
 }
 
+/// `Upper` and, below it, `Lower`.
 @frozen
-public struct Twice<Half: RowTile>: RowTile {
-  public typealias Columns = Half.Columns
-  public typealias Scalar = Half.Scalar
-  @usableFromInline var upper: Half
-  @usableFromInline var lower: Half
+public struct Above<Upper: RowTile, Lower: RowTile>: RowTile where Upper.Columns == Lower.Columns {
+  public typealias Columns = Upper.Columns
+  public typealias Scalar = Upper.Scalar
+  @usableFromInline var upper: Upper
+  @usableFromInline var lower: Lower
 
-  @inlinable @inline(__always) init(upper: Half, lower: Half) { self.upper = upper; self.lower = lower }
-  @inlinable @inline(__always) public static var count: Int { 2 &* Half.count }
+  @inlinable @inline(__always) init(upper: Upper, lower: Lower) { self.upper = upper; self.lower = lower }
+  @inlinable @inline(__always) public static var count: Int { Upper.count &+ Lower.count }
   @inlinable @inline(__always) public static var zero: Self { Self(upper: .zero, lower: .zero) }
   @inlinable @inline(__always)
   public init(_ p: UnsafePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>) {
-    upper = Half(p, stride: stride, columns: columns, edge: edge)
-    lower = Half(p + Half.count &* stride, stride: stride, columns: columns, edge: edge)
+    upper = Upper(p, stride: stride, columns: columns, edge: edge)
+    lower = Lower(p + Upper.count &* stride, stride: stride, columns: columns, edge: edge)
   }
   @inlinable @inline(__always)
   public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int, columns: Int, edge: UnsafeMutablePointer<Scalar>) {
     upper.store(p, stride: stride, columns: columns, edge: edge)
-    lower.store(p + Half.count &* stride, stride: stride, columns: columns, edge: edge)
+    lower.store(p + Upper.count &* stride, stride: stride, columns: columns, edge: edge)
+  }
+  @inlinable @inline(__always)
+  public init<Shape: FusedShape>(
+    _ shape: Shape.Type, _ x: UnsafePointer<Scalar>, stride: Int, _ bias: UnsafePointer<Scalar>
+  ) where Shape.Columns == Columns {
+    upper = Upper(Shape.self, x, stride: stride, bias)
+    lower = Lower(Shape.self, x + Upper.count &* stride, stride: stride, bias)
+  }
+  @inlinable @inline(__always)
+  public func store(_ p: UnsafeMutablePointer<Scalar>, stride: Int) {
+    upper.store(p, stride: stride)
+    lower.store(p + Upper.count &* stride, stride: stride)
   }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: UnsafePointer<Scalar>, stride: Int, _ b: Columns) {
     upper.addProduct(a, stride: stride, b)
-    lower.addProduct(a + Half.count &* stride, stride: stride, b)
+    lower.addProduct(a + Upper.count &* stride, stride: stride, b)
   }
   @inlinable @inline(__always)
   public mutating func add(_ other: Self) {
@@ -145,6 +170,7 @@ public struct Twice<Half: RowTile>: RowTile {
   }
 }
 
-public typealias TwoRows<Columns: ColumnTile> = Twice<OneRow<Columns>>
-public typealias FourRows<Columns: ColumnTile> = Twice<TwoRows<Columns>>
-public typealias EightRows<Columns: ColumnTile> = Twice<FourRows<Columns>>
+public typealias TwoRows<Columns: ColumnTile> = Above<OneRow<Columns>, OneRow<Columns>>
+public typealias FourRows<Columns: ColumnTile> = Above<TwoRows<Columns>, TwoRows<Columns>>
+public typealias SixRows<Columns: ColumnTile> = Above<FourRows<Columns>, TwoRows<Columns>>
+public typealias EightRows<Columns: ColumnTile> = Above<FourRows<Columns>, FourRows<Columns>>

@@ -19,6 +19,30 @@ public struct Kernel<Arguments>: Sendable {
   }
 }
 
+/// A kernel and its arguments, which stay where they are: a call that has nothing left to prepare.
+@frozen
+public struct PreparedKernel: BitwiseCopyable, Sendable {
+  @usableFromInline let function: rnn_cpu_kernel
+  @usableFromInline nonisolated(unsafe) let arguments: UnsafeRawPointer
+
+  @inlinable @inline(__always)
+  init(function: rnn_cpu_kernel, arguments: UnsafeRawPointer) {
+    self.function = function
+    self.arguments = arguments
+  }
+
+  @inlinable @inline(__always)
+  public func callAsFunction() { function(arguments) }
+}
+
+extension Kernel {
+  /// The call with arguments that are read anew each time.
+  @inlinable @inline(__always)
+  public func prepared(_ arguments: UnsafePointer<Arguments>) -> PreparedKernel {
+    PreparedKernel(function: function, arguments: UnsafeRawPointer(arguments))
+  }
+}
+
 /// The kernels of one instruction set in one precision.
 public struct KernelTable<Scalar: KernelScalar>: Sendable {
   /// Outputs in a packed panel.
@@ -47,6 +71,9 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   public let softmaxBackward: Kernel<RowArguments<Scalar>>
   public let layerNormForward: Kernel<RowArguments<Scalar>>
   public let layerNormBackward: Kernel<RowArguments<Scalar>>
+  /// Elements of a vector: units in a panel of a fused step.
+  public let vectorWidth: Int
+  public let fusedSequence: Kernel<FusedArguments<Scalar>>
 
   init(_ table: rnn_cpu_kernels) {
     panelWidth = table.panel_width
@@ -74,6 +101,8 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     softmaxBackward = Kernel(table.softmax_backward)
     layerNormForward = Kernel(table.layer_norm_forward)
     layerNormBackward = Kernel(table.layer_norm_backward)
+    vectorWidth = table.vector_width
+    fusedSequence = Kernel(table.fused_sequence)
   }
 
   /// Makes a table by letting an instruction set's kernel module fill it.

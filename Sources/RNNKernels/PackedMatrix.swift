@@ -59,6 +59,17 @@ public struct PackedMatrix<Scalar: KernelScalar> {
     }
   }
 
+  /// What `multiply` tells the product kernel.
+  @inlinable @inline(__always)
+  public func arguments(
+    rows: Int, input: UnsafePointer<Scalar>, inputRowStride: Int, start: UnsafePointer<Scalar>?, startRowStride: Int,
+    output: UnsafeMutablePointer<Scalar>, outputRowStride: Int
+  ) -> ProductArguments<Scalar> {
+    ProductArguments(
+      rows: rows, depth: depth, outputs: outputs, input: input, inputRowStride: inputRowStride, weight: panels, start: start,
+      startRowStride: startRowStride, output: output, outputRowStride: outputRowStride, order: order)
+  }
+
   /// output[n, m] = start[n, m] + Σ_k input[n, k] · weight[m, k]; see ``ProductArguments``.
   @inlinable @inline(__always)
   public func multiply(
@@ -67,9 +78,9 @@ public struct PackedMatrix<Scalar: KernelScalar> {
     start: UnsafePointer<Scalar>?, startRowStride: Int,
     output: UnsafeMutablePointer<Scalar>, outputRowStride: Int
   ) {
-    let arguments = ProductArguments(
-      rows: rows, depth: depth, outputs: outputs, input: input, inputRowStride: inputRowStride, weight: panels,
-      start: start, startRowStride: startRowStride, output: output, outputRowStride: outputRowStride, order: order)
+    let arguments = self.arguments(
+      rows: rows, input: input, inputRowStride: inputRowStride, start: start, startRowStride: startRowStride, output: output,
+      outputRowStride: outputRowStride)
     if BLAS.takes(rows: rows, depth: depth, outputs: outputs) {
       var plain = arguments
       plain.weight = source

@@ -14,6 +14,6 @@
 ///   - outputs: M, sums in each row.
 public func reductionChains(depth: Int, outputs: Int) -> ReductionOrder {
   if outputs <= 4 && depth >= 16 { return .lanes }
-  if outputs <= 64 && depth <= 64 { return .double }
+  if outputs <= 64 && depth <= 32 { return .double }
   return .single
 }

@@ -34,6 +34,8 @@ func fillFloat32(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.softmax_backward = { softmaxBackwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
   table.pointee.layer_norm_forward = { layerNormForwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
   table.pointee.layer_norm_backward = { layerNormBackwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
+  table.pointee.vector_width = Float32Target.width
+  table.pointee.fused_sequence = { fusedSequenceBody(Float32Target.self, arguments($0, FusedArguments<Float>.self)) }
 }
 
 @inline(__always)
@@ -63,4 +65,6 @@ func fillFloat64(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.softmax_backward = { softmaxBackwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
   table.pointee.layer_norm_forward = { layerNormForwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
   table.pointee.layer_norm_backward = { layerNormBackwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
+  table.pointee.vector_width = Float64Target.width
+  table.pointee.fused_sequence = { fusedSequenceBody(Float64Target.self, arguments($0, FusedArguments<Double>.self)) }
 }

@@ -6,6 +6,7 @@ enum Float32Target: KernelTarget {
   typealias Scalar = Float
   typealias Vector = SIMD16<Float>
   @inline(__always) static func multiplyAdd(_ a: Vector, _ b: Vector, _ c: Vector) -> Vector { c.addingProduct(a, b) }
+  @inline(__always) static func nanMask(_ v: Vector) -> Mask { ~unsafeBitCast(v .== v, to: Mask.self) }
   @inline(__always) static var panelVectors: Int { 3 }
   @inline(__always) static var tileRows: Int { 8 }
 }
@@ -14,6 +15,7 @@ enum Float64Target: KernelTarget {
   typealias Scalar = Double
   typealias Vector = SIMD8<Double>
   @inline(__always) static func multiplyAdd(_ a: Vector, _ b: Vector, _ c: Vector) -> Vector { c.addingProduct(a, b) }
+  @inline(__always) static func nanMask(_ v: Vector) -> Mask { ~unsafeBitCast(v .== v, to: Mask.self) }
   @inline(__always) static var panelVectors: Int { 3 }
   @inline(__always) static var tileRows: Int { 8 }
 }

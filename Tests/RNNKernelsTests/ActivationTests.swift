@@ -1,19 +1,23 @@
+import CRNNSupport
 import XCTest
 
 @testable import RNNKernels
 
 /// σ, tanh and relu of every instruction set against references of higher precision.
 final class ActivationTests: XCTestCase {
-  /// Units in the last place. Measured with exp and tanh of the next larger type, on every instruction set: over all floats
-  /// with 2^-30 <= |x| < 100 at most 2.498 (tanh) and 2.402 (σ); over 16 million doubles 2.494 and 2.304.
-  private let largestError = 2.5
+  /// Units in the last place. Measured over all floats (RNN_EXHAUSTIVE, below), on every instruction set: at most 1.71 (σ) and 1.35
+  /// (tanh). The bound for double is the same derivation: it has the same roundings, and polynomials below 0.01 units.
+  private let largestError = 2.0
 
   private func apply<Scalar: KernelScalar>(
     _ kernel: (KernelTable<Scalar>) -> Kernel<ElementArguments<Scalar>>, _ values: [Scalar], _ set: InstructionSet
   ) -> [Scalar] {
     var result = values
     result.withUnsafeMutableBufferPointer {
+      // As in the library: what is below every normal number is zero.
+      let mode = rnn_cpu_mode_enter()
       kernel(Scalar.table(of: set))(ElementArguments(count: $0.count, values: $0.baseAddress!))
+      rnn_cpu_mode_leave(mode)
     }
     return result
   }
@@ -57,7 +61,8 @@ final class ActivationTests: XCTestCase {
           XCTAssertLessThanOrEqual(abs(Double(s[i]) - reference), Double(Float.leastNormalMagnitude), "\(set.rawValue) σ(\(x))")
         }
         let hyperbolic = Glibc.tanh(Double(x))
-        // A denormal tanh is its argument.
+        // What is below every normal number is zero.
+        guard x.isNormal else { continue }
         worst.tanh = max(worst.tanh, abs(Double(t[i]) - hyperbolic) / Double(Float(hyperbolic).ulp))
       }
       XCTAssertLessThanOrEqual(worst.sigmoid, largestError, "\(set.rawValue) σ")
@@ -67,7 +72,7 @@ final class ActivationTests: XCTestCase {
 
   #if arch(x86_64)
     func testDoubleIsWithinItsErrorOfExtendedPrecision() {
-      let values = samples(Double.self, exponents: -60...10, perExponent: 200)
+      let values = samples(Double.self, exponents: -60...10, perExponent: 2000)
       for set in InstructionSet.supported {
         let (s, t) = (sigmoid(values, set), tanh(values, set))
         var worst = (sigmoid: 0.0, tanh: 0.0)
@@ -127,7 +132,7 @@ final class ActivationTests: XCTestCase {
     }
   }
 
-  /// σ(x) + σ(-x): z / (1 + z) and 1 / (1 + z) are both rounded, each with half a unit, and z is the same for both.
+  /// σ(x) + σ(-x): the two are within 2 units each, and those of the smaller one are at most as large as the other's.
   func testTheSigmoidOfOppositesAddsUpToOne() {
     checkOpposites(samples(Float.self, exponents: -149...127, perExponent: 20))
     checkOpposites(samples(Double.self, exponents: -100...10, perExponent: 20))
@@ -137,33 +142,82 @@ final class ActivationTests: XCTestCase {
     for set in InstructionSet.supported {
       let (plus, minus) = (sigmoid(values, set), sigmoid(values.map { -$0 }, set))
       for (i, x) in values.enumerated() {
-        XCTAssertLessThanOrEqual(abs(plus[i] + minus[i] - 1), Scalar.ulpOfOne, "\(set.rawValue), \(x)")
+        XCTAssertLessThanOrEqual(abs(plus[i] + minus[i] - 1), 2 * Scalar.ulpOfOne, "\(set.rawValue), \(x)")
       }
     }
   }
 
-  /// Consecutive floats. tanh has no exception between all floats from 2^-30 to 100; σ has 198,180 of 620 million, each of
-  /// one unit in the last place (measured).
-  func testFloatsNeverStepBackwardsByMoreThanRounding() {
-    for first in [-88, -30, -4.2, -1, -0.69316, -0.35, -0.001, 0, 1e-9, 0.17, 0.3466, 1, 3.5, 8.6, 9.01, 16, 43.9, 87.6] as [Float] {
+  func testConsecutiveFloatsNeverStepBackwards() {
+    for first in [
+      -88, -30, -16.7, -4.2, -1.0398, -1, -0.69316, -0.5501, -0.35, -0.001, 0, 1e-9, 0.17, 0.3465, 0.5499, 1, 3.5, 8.6, 9.01, 16,
+      16.63, 43.9, 87.6,
+    ] as [Float] {
       var values = [first]
       for _ in 0..<4000 { values.append(values[values.count - 1].nextUp) }
       for set in InstructionSet.supported {
         let (s, t) = (sigmoid(values, set), tanh(values, set))
         for i in 1..<values.count {
           XCTAssertLessThanOrEqual(t[i - 1], t[i], "\(set.rawValue): tanh at \(values[i])")
-          XCTAssertLessThanOrEqual(s[i - 1], s[i].nextUp, "\(set.rawValue): σ at \(values[i])")
+          XCTAssertLessThanOrEqual(s[i - 1], s[i], "\(set.rawValue): σ at \(values[i])")
         }
       }
     }
   }
 
+  /// Every float whose functions are not yet the same as those of its neighbours: 20 minutes, so only with RNN_EXHAUSTIVE set.
+  func testEveryFloatIsWithinItsErrorAndNeverStepsBackwards() throws {
+    try XCTSkipIf(getenv("RNN_EXHAUSTIVE") == nil, "set RNN_EXHAUSTIVE to check all floats")
+    let first = Float(0x1p-30).bitPattern, last = Float(110).bitPattern, count = 1 << 20
+    for set in InstructionSet.supported {
+      var worst = (sigmoid: 0.0, tanh: 0.0), before = (above: Float(0.5), below: Float(0.5), tanh: Float(0)), steps = 0
+      for start in stride(from: first, through: last, by: count) {
+        let values = (0..<UInt32(min(count, Int(last - start) + 1))).map { Float(bitPattern: start + $0) }
+        let (above, below, t) = (sigmoid(values, set), sigmoid(values.map { -$0 }, set), tanh(values, set))
+        values.withUnsafeBufferPointer { values in
+          above.withUnsafeBufferPointer { above in
+            below.withUnsafeBufferPointer { below in
+              t.withUnsafeBufferPointer { t in
+                var i = 0
+                while i < values.count {
+                  let x = Double(values[i]), e = Glibc.exp(-x), h = Glibc.tanh(x)
+                  let (a, b) = (1 / (1 + e), e / (1 + e))
+                  worst.sigmoid = max(worst.sigmoid, abs(Double(above[i]) - a) / Double(Float(a).ulp))
+                  if b >= Double(Float.leastNormalMagnitude) {
+                    worst.sigmoid = max(worst.sigmoid, abs(Double(below[i]) - b) / Double(Float(b).ulp))
+                  }
+                  worst.tanh = max(worst.tanh, abs(Double(t[i]) - h) / Double(Float(h).ulp))
+                  if above[i] < before.above || below[i] > before.below || t[i] < before.tanh { steps += 1 }
+                  before = (above[i], below[i], t[i])
+                  i += 1
+                }
+              }
+            }
+          }
+        }
+      }
+      print("\(set.rawValue): σ \(worst.sigmoid), tanh \(worst.tanh) units, \(steps) steps backwards")
+      XCTAssertLessThanOrEqual(worst.sigmoid, largestError, "\(set.rawValue) σ")
+      XCTAssertLessThanOrEqual(worst.tanh, largestError, "\(set.rawValue) tanh")
+      XCTAssertEqual(steps, 0, set.rawValue)
+    }
+  }
+
   func testDoublesNeverStepBackwards() {
-    let values = stride(from: -720.0, through: 720.0, by: 1.0 / 128).map { $0 }
+    var values = stride(from: -720.0, through: 720.0, by: 1.0 / 128).map { $0 }
     for set in InstructionSet.supported {
       for results in [sigmoid(values, set), tanh(values, set)] {
         XCTAssertTrue(zip(results, results.dropFirst()).allSatisfy { $0 <= $1 }, set.rawValue)
         XCTAssertLessThan(results[0], results[results.count - 1])
+      }
+    }
+    // Consecutive numbers, also around the borders of the argument reduction and of the two forms of tanh.
+    for first in [-300, -36.1, -1.0397207708399179, -0.55, -0.1733, -1e-5, 1e-9, 0.17328679513998, 0.55, 0.8664, 3, 19.06] {
+      values = [first - 1000 * first.ulp]
+      for _ in 0..<2000 { values.append(values[values.count - 1].nextUp) }
+      for set in InstructionSet.supported {
+        for results in [sigmoid(values, set), tanh(values, set)] {
+          XCTAssertTrue(zip(results, results.dropFirst()).allSatisfy { $0 <= $1 }, "\(set.rawValue) at \(first)")
+        }
       }
     }
   }

@@ -67,6 +67,9 @@ typedef struct rnn_cpu_kernels {
   rnn_cpu_kernel _Nonnull softmax_backward;
   rnn_cpu_kernel _Nonnull layer_norm_forward;
   rnn_cpu_kernel _Nonnull layer_norm_backward;
+  /** Elements of a vector: units in a panel of a fused step. */
+  size_t vector_width;
+  rnn_cpu_kernel _Nonnull fused_sequence;
 } rnn_cpu_kernels;
 
 void rnn_cpu_fill_baseline_f32(rnn_cpu_kernels *_Nonnull table);

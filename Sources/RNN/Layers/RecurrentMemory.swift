@@ -74,9 +74,11 @@ struct RecurrentScratch<Scalar: KernelScalar> {
   /// [N, H] each: LSTM with general gates; projection.
   var cellOutput: UnsafeMutablePointer<Scalar>
   var unprojected: UnsafeMutablePointer<Scalar>
+  var fused: FusedScratch<Scalar>
 }
 
 struct RecurrentScratchPlan {
+  private var fused = FusedScratchPlan()
   private var gateCount = 0, termCount = 0, cellOutputCount = 0, unprojectedCount = 0
   private var offsets = (0, 0, 0)
   /// Of one direction's output, where directions are merged; kept by the pass itself.
@@ -85,7 +87,11 @@ struct RecurrentScratchPlan {
   mutating func include<Scalar: KernelScalar>(
     _ layer: RecurrentWeights<Scalar>, cellCount: Int, rowCount: Int
   ) throws(RNNError) {
-    gateCount = max(gateCount, try checkedProduct(cellCount, layer.gateWidth, of: "gates of a layer"))
+    let gateWidth =
+      layer.fusedCell == nil
+      ? layer.gateWidth : layer.gateCount * FusedLayout.largestStateWidth(units: layer.hiddenSize)
+    gateCount = max(gateCount, try checkedProduct(cellCount, gateWidth, of: "gates of a layer"))
+    try fused.include(layer, rowCount: rowCount)
     let state = try checkedProduct(rowCount, layer.hiddenSize, of: "the state of a layer")
     if layer.cell.isGRU { termCount = max(termCount, state) }
     if layer.cell.hasCellState, !layer.gates.isPlain { cellOutputCount = max(cellOutputCount, state) }
@@ -98,13 +104,15 @@ struct RecurrentScratchPlan {
       try plan.reserve(termCount) - first, try plan.reserve(cellOutputCount) - first,
       try plan.reserve(unprojectedCount) - first
     )
+    try fused.reserve(in: &plan, from: first)
     return first
   }
 
   /// - Parameter base: Where `reserve` said.
   func scratch<Scalar: KernelScalar>(_ base: UnsafeMutablePointer<Scalar>) -> RecurrentScratch<Scalar> {
     RecurrentScratch(
-      gates: base, recurrentTerm: base + offsets.0, cellOutput: base + offsets.1, unprojected: base + offsets.2)
+      gates: base, recurrentTerm: base + offsets.0, cellOutput: base + offsets.1, unprojected: base + offsets.2,
+      fused: fused.scratch(base))
   }
 }
 

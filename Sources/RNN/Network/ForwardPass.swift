@@ -28,9 +28,11 @@ extension Weights {
   ///   - state: All states for N rows, replaced by the final ones.
   ///   - output: [T, N, O] or [N, O].
   ///   - dropout: In training; nil leaves every element as it is.
+  ///   - fused: `fusedWeights()` of these weights, or nil to compute products and gates one after the other.
   func forward(
     _ batch: SequenceBatch, _ input: PassInput<Scalar>, state: UnsafeMutablePointer<Scalar>,
-    output: UnsafeMutablePointer<Scalar>, workspace: Workspace<Scalar>, dropout: DropoutKey?
+    output: UnsafeMutablePointer<Scalar>, workspace: Workspace<Scalar>, dropout: DropoutKey?,
+    fused: FusedWeights<Scalar>? = nil
   ) {
     let kernels = Scalar.kernels
     let cells = batch.cellCount
@@ -46,7 +48,7 @@ extension Weights {
       case .embedding, .oneHot:
         lookUp(instruction, batch, input, to: result)
       case .recurrent:
-        runLayers(kernels, instruction, batch, source: source, state: state, result: result, workspace, dropout)
+        runLayers(kernels, instruction, batch, source: source, state: state, result: result, workspace, dropout, fused)
       case .linear:
         if workspace.usesThreads {
           instruction.weight?.multiplyOnThreads(
@@ -166,7 +168,7 @@ extension Weights {
   private func runLayers(
     _ kernels: borrowing KernelTable<Scalar>, _ instruction: Instruction<Scalar>, _ batch: SequenceBatch,
     source: UnsafePointer<Scalar>, state: UnsafeMutablePointer<Scalar>, result: UnsafeMutablePointer<Scalar>,
-    _ workspace: Workspace<Scalar>, _ dropout: DropoutKey?
+    _ workspace: Workspace<Scalar>, _ dropout: DropoutKey?, _ fused: FusedWeights<Scalar>?
   ) {
     let n = batch.rowCount
     var layerInput = source, residual = source
@@ -179,15 +181,23 @@ extension Weights {
         let weights = layers[first &+ direction]
         let layout = instruction.direction(direction)
         let own = workspace.directionResults[first &+ direction]
+        let scratch = direction == 0 ? workspace.scratch.0 : workspace.scratch.1
+        let usesThreads = workspace.usesThreads && parts == 1
+        if let fused, !batch.isRagged, !workspace.keepsTrace, let layerWeights = fused.layers[first &+ direction] {
+          return weights.fusedForward(
+            ownKernels, batch, layerWeights, input: layerInput, hidden: state + layout.hiddenPlace(layer: layer, rows: n),
+            cell: state + layout.cellPlace(layer: layer, rows: n), output: own ?? layerResult + layout.column,
+            outputStride: own == nil ? instruction.size : weights.stateSize, gates: scratch.gates, scratch: scratch.fused,
+            usesThreads: usesThreads)
+        }
         weights.forward(
           ownKernels, batch, input: layerInput,
           hidden: state + layout.hiddenPlace(layer: layer, rows: n), cell: state + layout.cellPlace(layer: layer, rows: n),
           output: own ?? layerResult + layout.column, outputStride: own == nil ? instruction.size : weights.stateSize,
-          scratch: direction == 0 ? workspace.scratch.0 : workspace.scratch.1,
-          trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil,
+          scratch: scratch, trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil,
           dropout: weights.recurrentDropout > 0
             ? dropout?.key(.recurrentDropout, node: instruction.node, layer: layer, direction: direction) : nil,
-          usesThreads: workspace.usesThreads && parts == 1)
+          usesThreads: usesThreads)
       }
       let count = batch.cellCount &* instruction.size
       if let forward = workspace.directionResults[first], let backward = workspace.directionResults[first &+ 1] {

@@ -224,6 +224,7 @@ public final class Network: Sendable {
       architecture.isStreamable
       ? max(1, min(input.sequenceLength, rowsPerChunk / input.batchSize)) : input.sequenceLength
     let workspace = try Workspace(weights, stepCount: steps, rowCount: input.batchSize, keepsTrace: false)
+    let fused = try weights.fusedWeights()
     var temporary: NetworkState?
     let values = try beginState(&state, temporary: &temporary, rows: input.batchSize, weights).values
     withNumericMode {
@@ -238,7 +239,7 @@ public final class Network: Sendable {
           tokens: checked.tokens.map { $0 + rows * architecture.tokenCount })
         let place = architecture.hasSingleStepOutput ? 0 : rows * architecture.outputSize
         weights.forward(
-          batch, chunk, state: values, output: checked.output + place, workspace: workspace, dropout: nil)
+          batch, chunk, state: values, output: checked.output + place, workspace: workspace, dropout: nil, fused: fused)
         first += count
       } while first < input.sequenceLength
       checked.finish(architecture, state: values)

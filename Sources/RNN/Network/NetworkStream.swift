@@ -112,26 +112,44 @@ public final class NetworkStream {
   public func readState(into state: inout NetworkState) throws(RNNError) {
     try state.check(network.architecture, batchSize: batchSize)
     switch core {
-    case .float32(let core): try state.mutableValues(Float.self).update(from: core.state.baseAddress, count: state.count)
-    case .float64(let core): try state.mutableValues(Double.self).update(from: core.state.baseAddress, count: state.count)
+    case .float32(let core): core.readState(into: try state.mutableValues(Float.self))
+    case .float64(let core): core.readState(into: try state.mutableValues(Double.self))
     }
   }
 
   public func writeState(_ state: NetworkState) throws(RNNError) {
     try state.check(network.architecture, batchSize: batchSize)
     switch core {
-    case .float32(let core): core.state.baseAddress.update(from: state.values(Float.self), count: state.count)
-    case .float64(let core): core.state.baseAddress.update(from: state.values(Double.self), count: state.count)
+    case .float32(let core): core.writeState(state.values(Float.self))
+    case .float64(let core): core.writeState(state.values(Double.self))
     }
   }
 }
 
 private final class StreamCore<Scalar: KernelScalar> {
-  private var weights: Weights<Scalar>
-  /// The memory of a step depends on sizes alone: it serves every version of the weights.
+  /// What belongs to one version of the weights; the memory of a step depends on sizes alone.
+  private struct Version {
+    let weights: Weights<Scalar>
+    let fused: FusedWeights<Scalar>
+    /// Prepared steps, for networks that a plan can express.
+    let plan: StreamPlan<Scalar>?
+
+    init(
+      _ network: Network, _ workspace: Workspace<Scalar>, rows: Int, input: AlignedBuffer<Scalar>, output: AlignedBuffer<Scalar>
+    ) throws(RNNError) {
+      weights = try network.weights(Scalar.self)
+      fused = try weights.fusedWeights()
+      plan = try StreamPlan.make(
+        weights, fused, workspace, rows: rows, input: input.baseAddress, output: output.baseAddress)
+    }
+  }
+
+  private var version: Version
   private let workspace: Workspace<Scalar>
   private let batch: SequenceBatch
-  let state: AlignedBuffer<Scalar>
+  /// All states of N rows, while the plan does not have them.
+  private let state: AlignedBuffer<Scalar>
+  private var planHasState = false
   let input: AlignedBuffer<Scalar>
   let output: AlignedBuffer<Scalar>
   let tokens: AlignedBuffer<Int64>
@@ -139,7 +157,7 @@ private final class StreamCore<Scalar: KernelScalar> {
   init(_ network: Network, batchSize: Int) throws(RNNError) {
     let architecture = network.architecture
     guard batchSize >= 1 else { throw RNNError(.invalidArgument, "batch_size is \(batchSize), expected at least 1") }
-    weights = try network.weights(Scalar.self)
+    let weights = try network.weights(Scalar.self)
     workspace = try Workspace(weights, stepCount: 1, rowCount: batchSize, keepsTrace: false, usesThreads: false)
     batch = SequenceBatch(stepCount: 1, rowCount: batchSize, lengths: nil)
     func buffer<Element: BitwiseCopyable>(_ size: Int, _ type: Element.Type) throws(RNNError) -> AlignedBuffer<Element> {
@@ -149,14 +167,21 @@ private final class StreamCore<Scalar: KernelScalar> {
     input = try buffer(architecture.inputSize, Scalar.self)
     output = try buffer(architecture.outputSize, Scalar.self)
     tokens = try buffer(architecture.tokenCount, Int64.self)
-    weights.writeInitialState(state.baseAddress, rows: batchSize)
+    version = try Version(network, workspace, rows: batchSize, input: input, output: output)
+    version.weights.writeInitialState(state.baseAddress, rows: batchSize)
   }
 
   func step() throws(RNNError) {
-    let columns = weights.architecture.tokenCount
+    if let plan = version.plan {
+      takeState(plan)
+      withNumericMode { plan.step() }
+      return
+    }
+    let architecture = version.weights.architecture
+    let columns = architecture.tokenCount
     if columns > 0 {
       for place in 0..<tokens.count {
-        let token = tokens.baseAddress[place], limit = weights.architecture.vocabularySizes[place % columns]
+        let token = tokens.baseAddress[place], limit = architecture.vocabularySizes[place % columns]
         guard token >= 0, token < Int64(limit) else {
           throw RNNError(.invalidArgument, "token \(token) of row \(place / columns): expected 0 to \(limit - 1)")
         }
@@ -165,14 +190,28 @@ private final class StreamCore<Scalar: KernelScalar> {
     withNumericMode { advance(input.baseAddress, tokens.baseAddress, output.baseAddress) }
   }
 
+  @inline(__always)
+  private func takeState(_ plan: StreamPlan<Scalar>) {
+    guard !planHasState else { return }
+    plan.load(state.baseAddress)
+    planHasState = true
+  }
+
+  private func bringStateBack() {
+    guard planHasState, let plan = version.plan else { return }
+    plan.store(state.baseAddress)
+    planHasState = false
+  }
+
   func process(_ sequence: CheckedSequence<Scalar>) {
-    let architecture = weights.architecture
+    bringStateBack()
+    let architecture = version.weights.architecture
     withNumericMode {
       if sequence.stepCount == 0, architecture.hasSingleStepOutput {
         // The last step of nothing is zero, and the nodes after it have something to compute.
-        weights.forward(
+        version.weights.forward(
           SequenceBatch(stepCount: 0, rowCount: batch.rowCount, lengths: nil), PassInput(features: nil, tokens: nil),
-          state: state.baseAddress, output: sequence.output, workspace: workspace, dropout: nil)
+          state: state.baseAddress, output: sequence.output, workspace: workspace, dropout: nil, fused: version.fused)
       }
       for t in 0..<sequence.stepCount {
         let row = t &* batch.rowCount
@@ -188,13 +227,24 @@ private final class StreamCore<Scalar: KernelScalar> {
   private func advance(
     _ features: UnsafePointer<Scalar>?, _ tokens: UnsafePointer<Int64>?, _ output: UnsafeMutablePointer<Scalar>
   ) {
-    weights.forward(
+    version.weights.forward(
       batch, PassInput(features: features, tokens: tokens), state: state.baseAddress, output: output,
-      workspace: workspace, dropout: nil)
+      workspace: workspace, dropout: nil, fused: version.fused)
   }
 
   func reset(_ network: Network) throws(RNNError) {
-    weights = try network.weights(Scalar.self)
-    weights.writeInitialState(state.baseAddress, rows: batch.rowCount)
+    version = try Version(network, workspace, rows: batch.rowCount, input: input, output: output)
+    planHasState = false
+    version.weights.writeInitialState(state.baseAddress, rows: batch.rowCount)
+  }
+
+  func readState(into values: UnsafeMutablePointer<Scalar>) {
+    bringStateBack()
+    values.update(from: state.baseAddress, count: state.count)
+  }
+
+  func writeState(_ values: UnsafePointer<Scalar>) {
+    planHasState = false
+    state.baseAddress.update(from: values, count: state.count)
   }
 }

@@ -18,6 +18,7 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
   private(set) var sumSources: [Int] = []
   private let packed: AlignedBuffer<Scalar>
   private let backward = Mutex<BackwardWeights<Scalar>?>(nil)
+  private let fused = AtomicLazyReference<FusedWeights<Scalar>>()
 
   /// - Parameter parameters: Exactly `architecture.parameterCount` elements; from now on unchanged.
   init(architecture: Architecture, parameters: AlignedBuffer<Scalar>) throws(RNNError) {
@@ -101,6 +102,12 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
     for layer in layers { layer.repack(values) }
     for case let linear? in linear { linear.weight.repack() }
     backward.withLock { $0?.repack() }
+  }
+
+  /// The form of the recurrent layers that inference reads; made at the first call. Not for weights that change in place.
+  func fusedWeights() throws(RNNError) -> FusedWeights<Scalar> {
+    if let made = fused.load() { return made }
+    return fused.storeIfNil(try FusedWeights(self))
   }
 
   /// The transposed weights that a backward pass multiplies by; made at the first one.

@@ -22,6 +22,60 @@ final class NetworkStreamTests: XCTestCase {
     XCTAssertNotEqual(renewed, first)
   }
 
+  /// Steps from bound memory take prepared calls, `process` takes the general way, and the state goes from one to the other: the
+  /// bits are those of the whole sequence. Padded and unpadded sizes of the state, several layers, one row and more.
+  func testStepsAndProcessingAlternateWithoutChangingABit() throws {
+    func check<Scalar: KernelScalar>(_ type: Scalar.Type, _ dataType: DataType) throws {
+      for cell in [.vanilla(.tanh), .lstm, .gru(.resetBefore), .gru(.resetAfter)] as [CellKind] {
+        for h in [5, 16, 33] {
+          for rows in [1, 3] {
+            var architecture = Architecture(dataType: dataType)
+            try architecture.add(.input(size: 3), name: "x")
+            try architecture.add(.recurrent(RecurrentConfiguration(cell, hiddenSize: h, layerCount: 2)), name: "a")
+            try architecture.add(.linear(size: 4, bias: true), name: "b")
+            try architecture.add(.recurrent(RecurrentConfiguration(.lstm, hiddenSize: h)), name: "c")
+            let network = try Network(architecture)
+            var numbers = TestNumbers(seed: UInt64(h))
+            try network.setParameter(to: numbers.array(architecture.parameterCount, of: Scalar.self))
+            let x: [Scalar] = numbers.array(6 * rows * 3)
+            var state = try network.makeState(batchSize: rows)
+            let whole = try network.run(x, state: &state)
+            let (stream, other) = (try NetworkStream(network, batchSize: rows), try NetworkStream(network, batchSize: rows))
+            func step(_ t: Int, _ stream: NetworkStream) throws {
+              _ = try stream.input(as: Scalar.self).update(from: x[t * rows * 3..<(t + 1) * rows * 3])
+              try stream.step()
+              assertSameBits(
+                Array(try stream.output(as: Scalar.self)), Array(whole[t * rows * h..<(t + 1) * rows * h]),
+                "\(cell), H = \(h), N = \(rows), step \(t)")
+            }
+            try step(0, stream)
+            try step(1, stream)
+            var output = [Scalar](repeating: 0, count: 2 * rows * h)
+            try x.withUnsafeBufferPointer { x in
+              try output.withUnsafeMutableBufferPointer { output in
+                try stream.process(
+                  stepCount: 2, features: UnsafeBufferPointer(rebasing: x[2 * rows * 3..<4 * rows * 3]),
+                  tokens: .init(start: nil, count: 0), output: output)
+              }
+            }
+            assertSameBits(output, Array(whole[2 * rows * h..<4 * rows * h]), "\(cell), H = \(h), N = \(rows), processed")
+            try step(4, stream)
+            var middle = try network.makeState(batchSize: rows)
+            try stream.readState(into: &middle)
+            try other.step()
+            try other.writeState(middle)
+            try step(5, other)
+            try step(5, stream)
+            try stream.readState(into: &middle)
+            assertSameBits(try middle.array(as: Scalar.self), try state.array(as: Scalar.self), "\(cell), H = \(h), N = \(rows)")
+          }
+        }
+      }
+    }
+    try check(Float.self, .float32)
+    try check(Double.self, .float64)
+  }
+
   func testAStreamOutlivesTheNameOfItsNetwork() throws {
     var network: Network? = try recurrentNetwork(.lstm, inputSize: 1, hiddenSize: 2)
     weak let watched = network

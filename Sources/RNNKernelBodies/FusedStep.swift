@@ -1,0 +1,558 @@
+// A recurrent layer over time, fused: the recurrent product of a few units and the gates that follow from it, unit by unit, so that sums
+// never leave the first-level cache. Each sum has the order of the unfused product (docs/contract.md), each gate the same
+// operations: the results are those of the unfused kernels, bit for bit, which is how they are tested.
+//
+// Units go in groups of one vector. A panel has the weights of one group, [depth, gates, width]: one line for each k, with the
+// gates side by side. So has X W_x + b, [steps, rows, panels, gates, width]. Whatever is past the last unit is zero, and stays zero.
+
+/// The sums of one panel for one row: one, two, three or four vectors side by side, and the register tiles that are made of them.
+public protocol FusedShape {
+  associatedtype Columns: ColumnTile
+  /// Rows at once, for sums of one chain: as many accumulators as there are registers.
+  associatedtype LargeRows: RowTile where LargeRows.Columns == Columns
+  /// Rows at once where there are fewer, and for sums of two chains.
+  associatedtype SmallRows: RowTile where SmallRows.Columns == Columns
+  typealias Scalar = Columns.Target.Scalar
+  /// Panels of one row at once, so that its sums do not wait for themselves: 2, 4 or 8; half of it for two chains.
+  static var panelCount: Int { get }
+  /// The sums' first terms: of X W_x + b, and what `bias` has for these units.
+  static func start(_ x: UnsafePointer<Scalar>, _ bias: UnsafePointer<Scalar>) -> Columns
+}
+
+extension FusedShape {
+  @inlinable @inline(__always) static var lineWidth: Int { Columns.vectors &* Columns.Target.width }
+}
+
+public typealias FourColumns<Target: KernelTarget> = Beside<TwoColumns<Target>, TwoColumns<Target>>
+
+public enum FourSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where LargeRows.Columns == FourColumns<T> {
+  public typealias Columns = FourColumns<T>
+  public typealias SmallRows = TwoRows<Columns>
+  @inlinable @inline(__always) public static var panelCount: Int { 2 }
+  @inlinable @inline(__always)
+  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
+}
+
+/// The third begins with the bias.
+public enum ThreeSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where LargeRows.Columns == ThreeColumns<T> {
+  public typealias Columns = ThreeColumns<T>
+  public typealias SmallRows = TwoRows<Columns>
+  @inlinable @inline(__always) public static var panelCount: Int { T.tileRows >= 8 ? 4 : 2 }
+  @inlinable @inline(__always)
+  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns {
+    Columns(first: OneColumn(x), rest: TwoColumns(first: OneColumn(x + T.width), rest: OneColumn(bias)))
+  }
+}
+
+public enum TwoSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where LargeRows.Columns == TwoColumns<T> {
+  public typealias Columns = TwoColumns<T>
+  public typealias SmallRows = TwoRows<Columns>
+  @inlinable @inline(__always) public static var panelCount: Int { 4 }
+  @inlinable @inline(__always)
+  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
+}
+
+public enum OneSum<T: KernelTarget>: FusedShape {
+  public typealias Columns = OneColumn<T>
+  public typealias LargeRows = EightRows<Columns>
+  public typealias SmallRows = FourRows<Columns>
+  @inlinable @inline(__always) public static var panelCount: Int { 8 }
+  @inlinable @inline(__always)
+  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
+}
+
+/// What one pass over the panels computes: its operands, and what follows from its sums.
+public protocol FusedPass {
+  associatedtype Shape: FusedShape
+  typealias Scalar = Shape.Scalar
+  static func weight(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar>
+  /// What is multiplied: [rows, depth], with the rows `stateStride` apart.
+  static func input(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar>
+  /// The first sum of a panel in X W_x + b.
+  static var firstGate: Int { get }
+  /// Gates and state of one vector of units. `x` is at the panel's first gate.
+  static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<Scalar>, _ a: borrowing FusedArguments<Scalar>, element: Int)
+}
+
+extension FusedPass {
+  @inlinable @inline(__always) public static var firstGate: Int { 0 }
+  @inlinable @inline(__always) public static func weight(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar> { a.weight }
+  @inlinable @inline(__always)
+  public static func input(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar> { UnsafePointer(a.hidden) }
+}
+
+/// i, f, g, o.
+public enum FusedLSTM<T: KernelTarget, LargeRows: RowTile>: FusedPass where LargeRows.Columns == FourColumns<T> {
+  public typealias Shape = FourSums<T, LargeRows>
+
+  @inlinable @inline(__always)
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+    let i = T.sigmoid(sums.first.first.v)
+    let f = T.sigmoid(sums.first.rest.v)
+    let g = T.tanh(sums.rest.first.v)
+    let o = T.sigmoid(sums.rest.rest.v)
+    let cell = a.cell + element
+    let c = f * T.load(UnsafePointer(cell)) + i * g
+    T.store(c, cell)
+    T.store(o * T.tanh(c), a.nextHidden + element)
+  }
+}
+
+/// r, z, and Q = H W_hh + b_hh.
+public enum FusedGRUAfter<T: KernelTarget, LargeRows: RowTile>: FusedPass where LargeRows.Columns == ThreeColumns<T> {
+  public typealias Shape = ThreeSums<T, LargeRows>
+
+  @inlinable @inline(__always)
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+    let r = T.sigmoid(sums.first.v)
+    let z = T.sigmoid(sums.rest.first.v)
+    let n = T.tanh(T.load(x + 2 &* T.width) + r * sums.rest.rest.v)
+    let next = z * T.load(UnsafePointer(a.hidden) + element) + (T.Vector(repeating: 1) - z) * n
+    T.store(next, a.nextHidden + element)
+  }
+}
+
+/// r and z of the reset-before variant: leaves R ⊙ H in `term` and Z in `update`.
+public enum FusedGRUBeforeGates<T: KernelTarget, LargeRows: RowTile>: FusedPass where LargeRows.Columns == TwoColumns<T> {
+  public typealias Shape = TwoSums<T, LargeRows>
+
+  @inlinable @inline(__always)
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+    let r = T.sigmoid(sums.first.v)
+    T.store(r * T.load(UnsafePointer(a.hidden) + element), a.term + element)
+    T.store(T.sigmoid(sums.rest.v), a.update + element)
+  }
+}
+
+/// The candidate of the reset-before variant, and the new state.
+public enum FusedGRUBeforeCandidate<T: KernelTarget>: FusedPass {
+  public typealias Shape = OneSum<T>
+  @inlinable @inline(__always)
+  public static func weight(_ a: borrowing FusedArguments<T.Scalar>) -> UnsafePointer<T.Scalar> { a.candidateWeight }
+  @inlinable @inline(__always) public static var firstGate: Int { 2 }
+  @inlinable @inline(__always)
+  public static func input(_ a: borrowing FusedArguments<T.Scalar>) -> UnsafePointer<T.Scalar> { UnsafePointer(a.term) }
+
+  @inlinable @inline(__always)
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+    let n = T.tanh(sums.v)
+    let z = T.load(UnsafePointer(a.update) + element)
+    let next = z * T.load(UnsafePointer(a.hidden) + element) + (T.Vector(repeating: 1) - z) * n
+    T.store(next, a.nextHidden + element)
+  }
+}
+
+/// The vanilla cell.
+public enum FusedVanilla<T: KernelTarget>: FusedPass {
+  public typealias Shape = OneSum<T>
+
+  @inlinable @inline(__always)
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+    T.store(a.cellKind == .vanillaRelu ? T.relu(sums.v) : T.tanh(sums.v), a.nextHidden + element)
+  }
+}
+
+// MARK: - Sums
+
+/// Accumulators of one or more rows (one panel), or of one or more panels (one row).
+public protocol FusedSums {
+  associatedtype Shape: FusedShape
+  typealias Scalar = Shape.Scalar
+  static var zero: Self { get }
+  /// Others than the first are `xStride` and `biasStride` further.
+  init(_ x: UnsafePointer<Scalar>, xStride: Int, _ bias: UnsafePointer<Scalar>, biasStride: Int)
+  /// Adds input · line; others than the first are `inputStride` and `weightStride` further, of which one is 0.
+  mutating func addProduct(_ input: UnsafePointer<Scalar>, inputStride: Int, _ line: UnsafePointer<Scalar>, weightStride: Int)
+  mutating func add(_ other: Self)
+  func store(_ sums: UnsafeMutablePointer<Scalar>)
+  /// Rows or panels.
+  static var count: Int { get }
+}
+
+/// Rows of one panel: the line is loaded once.
+@frozen
+public struct RowSums<Rows: RowTile, Shape: FusedShape>: FusedSums where Rows.Columns == Shape.Columns {
+  @usableFromInline var rows: Rows
+  @inlinable @inline(__always) init(rows: Rows) { self.rows = rows }
+  @inlinable @inline(__always) public static var zero: Self { Self(rows: .zero) }
+  @inlinable @inline(__always) public static var count: Int { Rows.count }
+  @inlinable @inline(__always)
+  public init(_ x: UnsafePointer<Scalar>, xStride: Int, _ bias: UnsafePointer<Scalar>, biasStride: Int) {
+    rows = Rows(Shape.self, x, stride: xStride, bias)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(
+    _ input: UnsafePointer<Scalar>, inputStride: Int, _ line: UnsafePointer<Scalar>, weightStride: Int
+  ) {
+    rows.addProduct(input, stride: inputStride, Shape.Columns(line))
+  }
+  @inlinable @inline(__always) public mutating func add(_ other: Self) { rows.add(other.rows) }
+  @inlinable @inline(__always)
+  public func store(_ sums: UnsafeMutablePointer<Scalar>) { rows.store(sums, stride: Shape.lineWidth) }
+}
+
+/// Sums that become gates without going through memory: of so few panels that one row waits for every step on the way.
+public protocol FusedPanelSums: FusedSums {
+  /// The gates of all panels but the first `known`.
+  func finish<Pass: FusedPass>(
+    _ pass: Pass.Type, _ a: borrowing FusedArguments<Scalar>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
+  ) where Pass.Shape == Shape
+}
+
+/// One panel of one row.
+@frozen
+public struct PanelSum<Shape: FusedShape>: FusedPanelSums {
+  @usableFromInline var columns: Shape.Columns
+  @inlinable @inline(__always) init(columns: Shape.Columns) { self.columns = columns }
+  @inlinable @inline(__always) public static var zero: Self { Self(columns: .zero) }
+  @inlinable @inline(__always) public static var count: Int { 1 }
+  @inlinable @inline(__always)
+  public init(_ x: UnsafePointer<Scalar>, xStride: Int, _ bias: UnsafePointer<Scalar>, biasStride: Int) {
+    columns = Shape.start(x, bias)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(
+    _ input: UnsafePointer<Scalar>, inputStride: Int, _ line: UnsafePointer<Scalar>, weightStride: Int
+  ) {
+    columns.addProduct(Shape.Columns.Target.Vector(repeating: input.pointee), Shape.Columns(line))
+  }
+  @inlinable @inline(__always) public mutating func add(_ other: Self) { columns.add(other.columns) }
+  @inlinable @inline(__always) public func store(_ sums: UnsafeMutablePointer<Scalar>) { columns.store(sums) }
+  @inlinable @inline(__always)
+  public func finish<Pass: FusedPass>(
+    _ pass: Pass.Type, _ a: borrowing FusedArguments<Scalar>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
+  ) where Pass.Shape == Shape {
+    if known <= 0 { Pass.finish(columns, x, a, element: element) }
+  }
+}
+
+/// Panels of one row, side by side.
+@frozen
+public struct PanelSums<Half: FusedPanelSums>: FusedPanelSums {
+  public typealias Shape = Half.Shape
+  @usableFromInline var first: Half
+  @usableFromInline var second: Half
+  @inlinable @inline(__always) init(first: Half, second: Half) { self.first = first; self.second = second }
+  @inlinable @inline(__always) public static var zero: Self { Self(first: .zero, second: .zero) }
+  @inlinable @inline(__always) public static var count: Int { 2 &* Half.count }
+  @inlinable @inline(__always)
+  public init(_ x: UnsafePointer<Scalar>, xStride: Int, _ bias: UnsafePointer<Scalar>, biasStride: Int) {
+    first = Half(x, xStride: xStride, bias, biasStride: biasStride)
+    second = Half(x + Half.count &* xStride, xStride: xStride, bias + Half.count &* biasStride, biasStride: biasStride)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(
+    _ input: UnsafePointer<Scalar>, inputStride: Int, _ line: UnsafePointer<Scalar>, weightStride: Int
+  ) {
+    first.addProduct(input, inputStride: inputStride, line, weightStride: weightStride)
+    second.addProduct(input, inputStride: inputStride, line + Half.count &* weightStride, weightStride: weightStride)
+  }
+  @inlinable @inline(__always)
+  public mutating func add(_ other: Self) {
+    first.add(other.first)
+    second.add(other.second)
+  }
+  @inlinable @inline(__always)
+  public func store(_ sums: UnsafeMutablePointer<Scalar>) {
+    first.store(sums)
+    second.store(sums + Half.count &* Shape.lineWidth)
+  }
+  @inlinable @inline(__always)
+  public func finish<Pass: FusedPass>(
+    _ pass: Pass.Type, _ a: borrowing FusedArguments<Scalar>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
+  ) where Pass.Shape == Shape {
+    first.finish(Pass.self, a, x, xStride: xStride, element: element, known: known)
+    second.finish(
+      Pass.self, a, x + Half.count &* xStride, xStride: xStride,
+      element: element &+ Half.count &* Shape.Columns.Target.width, known: known &- Half.count)
+  }
+}
+
+/// The operands of one tile's sums.
+@frozen
+public struct FusedOperands<Scalar> {
+  @usableFromInline var depth: Int
+  @usableFromInline var x, bias, input, weight: UnsafePointer<Scalar>
+  @usableFromInline var xStride, biasStride, inputStride, weightStride: Int
+  @usableFromInline var sums: UnsafeMutablePointer<Scalar>
+
+  @inlinable @inline(__always)
+  init(
+    depth: Int, x: UnsafePointer<Scalar>, xStride: Int, bias: UnsafePointer<Scalar>, biasStride: Int,
+    input: UnsafePointer<Scalar>, inputStride: Int, weight: UnsafePointer<Scalar>, weightStride: Int,
+    sums: UnsafeMutablePointer<Scalar>
+  ) {
+    self.depth = depth
+    self.x = x
+    self.xStride = xStride
+    self.bias = bias
+    self.biasStride = biasStride
+    self.input = input
+    self.inputStride = inputStride
+    self.weight = weight
+    self.weightStride = weightStride
+    self.sums = sums
+  }
+}
+
+@inlinable @inline(__always)
+func fusedSums<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>, twoChains: Bool) -> Sums {
+  var input = o.input
+  var line = o.weight
+  var sums = Sums(o.x, xStride: o.xStride, o.bias, biasStride: o.biasStride)
+  var k = o.depth
+  if twoChains {
+    var odd = Sums.zero
+    while k >= 2 {
+      sums.addProduct(input, inputStride: o.inputStride, line, weightStride: o.weightStride)
+      odd.addProduct(
+        input + 1, inputStride: o.inputStride, line + Sums.Shape.lineWidth, weightStride: o.weightStride)
+      input += 2
+      line += 2 &* Sums.Shape.lineWidth
+      k &-= 2
+    }
+    if k == 1 { sums.addProduct(input, inputStride: o.inputStride, line, weightStride: o.weightStride) }
+    sums.add(odd)
+  } else {
+    while k > 0 {
+      sums.addProduct(input, inputStride: o.inputStride, line, weightStride: o.weightStride)
+      input += 1
+      line += Sums.Shape.lineWidth
+      k &-= 1
+    }
+  }
+  return sums
+}
+
+// Functions of their own, which several passes share: inlined everywhere they would make the object files four times as large.
+
+@inlinable @inline(never)
+func storeFusedSumsOfOneChain<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
+  fusedSums(Sums.self, o, twoChains: false).store(o.sums)
+}
+
+@inlinable @inline(never)
+func storeFusedSumsOfTwoChains<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
+  fusedSums(Sums.self, o, twoChains: true).store(o.sums)
+}
+
+// MARK: - One step
+
+/// The gates that follow from sums: of some rows of one panel, or of some panels of one row.
+@inlinable @inline(never)
+func fusedFinish<Pass: FusedPass>(
+  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ sums: UnsafePointer<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>,
+  xStride: Int, element: Int, elementStride: Int, count: Int
+) {
+  var i = 0
+  while i < count {
+    Pass.finish(
+      Pass.Shape.Columns(sums + i &* Pass.Shape.lineWidth), x + i &* xStride, a, element: element &+ i &* elementStride)
+    i &+= 1
+  }
+}
+
+/// The operands of a tile: of rows of one panel, or of panels of one row.
+@inlinable @inline(__always)
+func fusedOperands<Pass: FusedPass>(
+  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, row: Int, panel: Int,
+  ofPanels: Bool
+) -> FusedOperands<Pass.Scalar> {
+  let width = Pass.Shape.Columns.Target.width
+  let panelSize = a.depth &* Pass.Shape.lineWidth
+  return FusedOperands(
+    depth: a.depth, x: x + Pass.firstGate &* width, xStride: ofPanels ? a.xPanelStride : a.xRowStride,
+    bias: a.candidateBias + panel &* width, biasStride: ofPanels ? width : 0, input: Pass.input(a) + row &* a.stateStride,
+    inputStride: ofPanels ? 0 : a.stateStride, weight: Pass.weight(a) + panel &* panelSize,
+    weightStride: ofPanels ? panelSize : 0, sums: a.sums)
+}
+
+/// Sums of a tile, and the gates of all of them but the first `known`, which another tile has finished.
+@inlinable @inline(__always)
+func fusedTile<Pass: FusedPass, Sums: FusedSums>(
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
+  panel: Int, ofPanels: Bool, known: Int, twoChains: Bool
+) where Sums.Shape == Pass.Shape {
+  let width = Pass.Shape.Columns.Target.width
+  let x = xStep + (row &* a.xRowStride &+ panel &* a.xPanelStride)
+  let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: ofPanels)
+  if twoChains {
+    storeFusedSumsOfTwoChains(Sums.self, operands)
+  } else {
+    storeFusedSumsOfOneChain(Sums.self, operands)
+  }
+  let elementStride = ofPanels ? width : a.stateStride
+  fusedFinish(
+    Pass.self, a, UnsafePointer(a.sums) + known &* Pass.Shape.lineWidth, x + known &* operands.xStride,
+    xStride: operands.xStride, element: row &* a.stateStride &+ panel &* width &+ known &* elementStride,
+    elementStride: elementStride, count: Sums.count &- known)
+}
+
+/// As many rows of one panel as whole tiles hold; `all`: the others too, in a tile that overlaps the one before.
+@inlinable @inline(__always)
+func fusedRows<Pass: FusedPass, Sums: FusedSums>(
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, panel: Int,
+  from first: Int, all: Bool, twoChains: Bool
+) -> Int where Sums.Shape == Pass.Shape {
+  let rows = a.rows
+  var done = first
+  while done < rows {
+    if !all, rows &- done < Sums.count { return done }
+    let row = min(done, rows &- Sums.count)
+    fusedTile(
+      Pass.self, Sums.self, a, x, row: row, panel: panel, ofPanels: false, known: done &- row, twoChains: twoChains)
+    done = row &+ Sums.count
+  }
+  return done
+}
+
+/// All panels of one row, in tiles of which the last may overlap the one before; from the last to the first if `backwards`.
+@inlinable @inline(__always)
+func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
+  backwards: Bool, twoChains: Bool
+) where Sums.Shape == Pass.Shape {
+  let tiles = (a.panelCount &+ Sums.count &- 1) / Sums.count
+  var i = 0
+  while i < tiles {
+    let done = (backwards ? tiles &- 1 &- i : i) &* Sums.count
+    let first = min(done, a.panelCount &- Sums.count)
+    let panel = a.firstPanel &+ first
+    if Sums.count <= 2 {
+      let x = xStep + (row &* a.xRowStride &+ panel &* a.xPanelStride)
+      let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
+      fusedSums(Sums.self, operands, twoChains: twoChains).finish(
+        Pass.self, a, x, xStride: operands.xStride,
+        element: row &* a.stateStride &+ panel &* Pass.Shape.Columns.Target.width, known: done &- first)
+    } else {
+      fusedTile(
+        Pass.self, Sums.self, a, xStep, row: row, panel: panel, ofPanels: true, known: done &- first, twoChains: twoChains)
+    }
+    i &+= 1
+  }
+}
+
+/// The panels of one step, from the last to the first if `backwards`.
+@inlinable @inline(__always)
+func fusedPass<Pass: FusedPass>(
+  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, twoChains: Bool
+) {
+  typealias Shape = Pass.Shape
+  typealias Large = RowSums<Shape.LargeRows, Shape>
+  typealias Small = RowSums<Shape.SmallRows, Shape>
+  typealias One = PanelSum<Shape>
+  if a.rows >= Small.count {
+    var i = 0
+    while i < a.panelCount {
+      let panel = a.firstPanel &+ (backwards ? a.panelCount &- 1 &- i : i)
+      var row = 0
+      if !twoChains && Large.count > Small.count {
+        row = fusedRows(Pass.self, Large.self, a, x, panel: panel, from: 0, all: false, twoChains: false)
+      }
+      _ = fusedRows(Pass.self, Small.self, a, x, panel: panel, from: row, all: true, twoChains: twoChains)
+      i &+= 1
+    }
+    return
+  }
+  let most = min(twoChains ? Shape.panelCount &>> 1 : Shape.panelCount, a.panelCount)
+  var row = 0
+  while row < a.rows {
+    if Shape.panelCount >= 8 && most >= 8 {
+      fusedPanels(
+        Pass.self, PanelSums<PanelSums<PanelSums<One>>>.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
+    } else if Shape.panelCount >= 4 && most >= 4 {
+      fusedPanels(Pass.self, PanelSums<PanelSums<One>>.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
+    } else if most >= 2 {
+      fusedPanels(Pass.self, PanelSums<One>.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
+    } else {
+      fusedPanels(Pass.self, One.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
+    }
+    row &+= 1
+  }
+}
+
+@inlinable @inline(__always)
+func fusedPass<Pass: FusedPass>(
+  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, _ order: ReductionOrder
+) {
+  if order == .double {
+    fusedPass(Pass.self, a, x, backwards: backwards, twoChains: true)
+  } else {
+    fusedPass(Pass.self, a, x, backwards: backwards, twoChains: false)
+  }
+}
+
+/// The tiles of a target with 32 registers, or with 16.
+@inlinable @inline(__always)
+func fusedLSTM<T: KernelTarget>(_ target: T.Type, _ a: borrowing FusedArguments<T.Scalar>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
+  if T.tileRows >= 8 {
+    fusedPass(FusedLSTM<T, SixRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.order)
+  } else {
+    fusedPass(FusedLSTM<T, TwoRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.order)
+  }
+}
+
+@inlinable @inline(__always)
+func fusedGRUAfter<T: KernelTarget>(_ target: T.Type, _ a: borrowing FusedArguments<T.Scalar>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
+  if T.tileRows >= 8 {
+    fusedPass(FusedGRUAfter<T, EightRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.order)
+  } else {
+    fusedPass(FusedGRUAfter<T, FourRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.order)
+  }
+}
+
+@inlinable @inline(__always)
+func fusedGRUBefore<T: KernelTarget>(_ target: T.Type, _ a: borrowing FusedArguments<T.Scalar>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
+  if a.phases & 1 != 0 {
+    if T.tileRows >= 8 {
+      fusedPass(FusedGRUBeforeGates<T, EightRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.order)
+    } else {
+      fusedPass(FusedGRUBeforeGates<T, FourRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.order)
+    }
+  }
+  if a.phases & 2 != 0 {
+    fusedPass(FusedGRUBeforeCandidate<T>.self, a, x, backwards: backwards, a.candidateOrder)
+  }
+}
+
+/// Steps of a layer; see ``FusedArguments``. The panels go to and fro, so that a half of the weights is still in the cache
+/// where the whole does not fit.
+@inlinable @inline(__always)
+public func fusedSequenceBody<T: KernelTarget>(_ target: T.Type, _ arguments: FusedArguments<T.Scalar>) {
+  var a = arguments
+  var step = 0
+  while step < a.steps {
+    let x = a.x + step &* a.xStepStride
+    let backwards = (step &+ a.firstStep) & 1 == 1
+    switch a.cellKind {
+    case .vanillaTanh, .vanillaRelu:
+      fusedPass(FusedVanilla<T>.self, a, x, backwards: backwards, a.order)
+    case .lstm: fusedLSTM(T.self, a, x, backwards)
+    case .gruBefore: fusedGRUBefore(T.self, a, x, backwards)
+    case .gruAfter: fusedGRUAfter(T.self, a, x, backwards)
+    }
+    if let output = a.output, a.phases & 2 != 0 {
+      let first = a.firstPanel &* T.width
+      let count = min(a.depth &- first, a.panelCount &* T.width)
+      var row = 0
+      while row < a.rows {
+        let from = UnsafePointer(a.nextHidden) + (row &* a.stateStride &+ first)
+        let to = output + (step &* a.outputStepStride &+ row &* a.outputRowStride &+ first)
+        var j = 0
+        while j &+ T.width <= count {
+          T.store(T.load(from + j), to + j)
+          j &+= T.width
+        }
+        while j < count {
+          to[j] = from[j]
+          j &+= 1
+        }
+        row &+= 1
+      }
+    }
+    let hidden = a.hidden
+    a.hidden = a.nextHidden
+    a.nextHidden = hidden
+    step &+= 1
+  }
+}

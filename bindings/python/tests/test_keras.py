@@ -448,7 +448,6 @@ LIES = {
     "arrays with other names": lying(layers=raw_h5(lambda group: group.create_dataset("kernel", data=np.zeros((4, 9))))),
     "an h5 file without layers": lambda path: h5_file(path, sequential([gru()]), []),
     "an h5 file of other layers": lambda path: h5_file(path, sequential([gru()]), [("GRU", "other", GRU[0][2])]),
-    "an h5 file whose weights lead out": lambda path: h5_file(path, sequential([gru("../../gru")]), [("GRU", "../../gru", GRU[0][2])]),
 }  # fmt: skip
 
 
@@ -456,23 +455,31 @@ def test_a_hostile_file_is_refused_at_once_and_nothing_is_written(tmp_path):
     assert_refused(tmp_path, LIES, "librnn.keras.load(path)")
 
 
-@pytest.mark.parametrize("name", ["keras3_classifier.keras", "keras2_backwards_last.keras", "keras2_cudnn.h5"])
+@pytest.mark.parametrize("name", ["keras3_classifier.keras", "keras2_cudnn.h5"])
 def test_a_damaged_file_is_an_error_or_a_model_of_other_numbers(name, tmp_path):
-    # In a process of its own: should HDF5 fail, it would not be an exception.
-    from helpers import python
+    # Within a zip archive a sum of all bytes finds any damage: change what is in it.
+    packed = name.endswith(".keras")
+    entries = {}
+    if packed:
+        with zipfile.ZipFile(VECTORS / name) as archive:
+            entries = {entry: archive.read(entry) for entry in archive.namelist()}
+    whole = entries["model.weights.h5"] if packed else (VECTORS / name).read_bytes()
+    for _, content in cut_and_flipped(whole, flips=40, cuts=8):
+        if packed:
+            with_entries(tmp_path / "damaged", {**entries, "model.weights.h5": content})
+        else:
+            (tmp_path / "damaged").write_bytes(content)
+        try:
+            librnn.keras.load(tmp_path / "damaged")
+        except librnn.RNNError:
+            pass
 
-    for index, (_, content) in enumerate(cut_and_flipped((VECTORS / name).read_bytes(), flips=150)):
-        (tmp_path / f"{index}").write_bytes(content)
-    python(
-        f"""
-import os, librnn
-for name in os.listdir({str(tmp_path)!r}):
-    try:
-        librnn.keras.load(os.path.join({str(tmp_path)!r}, name))
-    except librnn.RNNError:
-        pass
-"""
-    )
+
+def test_a_file_on_which_the_hdf5_library_never_ends_is_an_error(tmp_path):
+    """One changed byte in the heap of strings, found by chance: HDF5 1.14 looks for the next string for ever."""
+    content = bytearray((VECTORS / "keras2_cudnn.h5").read_bytes())
+    content[content.index(b"GCOL") + 2113] = 4
+    assert_refused(tmp_path, {"endless": bytes(content)}, "librnn.keras.load(path)")
 
 
 def test_cells_of_the_tests_are_those_of_keras():

@@ -7,6 +7,7 @@ makes it from x, unless the caller gives one; the rule is kept in the metadata, 
 from __future__ import annotations
 
 import json
+import math
 from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -36,8 +37,8 @@ class MaskRule(NamedTuple):
         return json.dumps(self._asdict())
 
     @classmethod
-    def of_text(cls, text: str) -> "MaskRule":
-        """The inverse of `text`; the metadata of a file may hold anything."""
+    def of_text(cls, text: str, input_size: int, token_count: int, output_size: int) -> "MaskRule":
+        """The inverse of `text` for a network of those sizes; the metadata of a file may hold anything."""
         try:
             values = json.loads(text)
             begin, end = values["columns"]
@@ -49,6 +50,11 @@ class MaskRule(NamedTuple):
             raise format_error(f"the metadata entry {MASK_KEY!r} is damaged") from None
         if rule.kind not in ("token", "value") or rule.padding not in ("repeat", "value"):
             raise format_error(f"the metadata entry {MASK_KEY!r} asks for what is not known")
+        columns = token_count if rule.kind == "token" else input_size
+        if not 0 <= rule.columns[0] < rule.columns[1] <= columns or not math.isfinite(rule.value):
+            raise format_error(f"the metadata entry {MASK_KEY!r} is about {rule.kind}s that the network does not read")
+        if rule.fill is not None and len(rule.fill) != output_size:
+            raise format_error(f"the metadata entry {MASK_KEY!r} fills {len(rule.fill)} features of {output_size}")
         return rule
 
     def mask(self, x: Optional[np.ndarray], tokens: Optional[np.ndarray], steps: int) -> np.ndarray:

@@ -85,7 +85,7 @@ def model_of(network: Handle) -> Any:
         model._set_batch_first(layout == "1")
     rule = model.metadata.get(MASK_KEY)
     if rule is not None:
-        model._mask_rule = MaskRule.of_text(rule)
+        model._mask_rule = MaskRule.of_text(rule, model.input_size, model._token_count, model.output_size)
     return model
 
 

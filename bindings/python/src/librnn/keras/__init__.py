@@ -49,10 +49,9 @@ def load(path: Any, *, config: Any = None, keras_version: Optional[str] = None, 
         file; h5py is missing.
     """
     file = open_keras(path, config, keras_version)
-    with file.h5:
-        graph = Graph(file.path, file.version, str(dtype) if dtype is not None else _dtype(file.config.value))
-        outputs = run_model(graph, file.config, file.weights, None)
-        return _finish(graph, outputs, file.version)
+    graph = Graph(file.path, file.version, str(dtype) if dtype is not None else _dtype(file.config.value))
+    outputs = run_model(graph, file.config, file.weights, None)
+    return _finish(graph, outputs, file.version)
 
 
 def _finish(graph: Graph, outputs: List[Value], version: Optional[str]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from .._foreign import Archive, Json, first_bytes, parse_json, path_of, read_file
-from ..errors import argument_error, format_error, unsupported
+from ..errors import argument_error, format_error
 from ._hdf5 import File, Group
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -28,7 +28,6 @@ class KerasFile(NamedTuple):
     #: The version that wrote it, such as "3.5.0"; None if the file does not tell.
     version: Optional[str]
     weights: "Weights"
-    h5: File
 
 
 class Weights:
@@ -65,21 +64,17 @@ def open_keras(path: Any, config: Any, version: Optional[str]) -> KerasFile:
         container = None if group.texts("layer_names") else group
     else:
         raise format_error(f"{path} is neither a zip archive nor an HDF5 file: no model of Keras")
-    try:
-        if config is not None:
-            parsed = _given_config(config)
-        elif stored is not None:
-            parsed = Json(parse_json(stored, f"the configuration in {path}"), f"the configuration in {path}")
-        else:
-            raise argument_error(
-                f"{path} holds weights only, not what they belong to: save the whole model, or give config=model.to_json()"
-            )
-        # Weights as Keras 3 and .keras files arrange them have groups named after classes; others a list of layer names.
-        weights: Weights = _NamedWeights(group, path) if container is None else _OrderedWeights(container, path)
-    except BaseException:
-        h5.close()
-        raise
-    return KerasFile(path, parsed, version if version is not None else found, weights, h5)
+    if config is not None:
+        parsed = _given_config(config)
+    elif stored is not None:
+        parsed = Json(parse_json(stored, f"the configuration in {path}"), f"the configuration in {path}")
+    else:
+        raise argument_error(
+            f"{path} holds weights only, not what they belong to: save the whole model, or give config=model.to_json()"
+        )
+    # Weights as Keras 3 and .keras files arrange them have groups named after classes; others a list of layer names.
+    weights: Weights = _NamedWeights(group, path) if container is None else _OrderedWeights(container, path)
+    return KerasFile(path, parsed, version if version is not None else found, weights)
 
 
 def _open_zip(path: str) -> Tuple[str, Optional[str], File]:
@@ -121,14 +116,11 @@ class _OrderedWeights(Weights):
 
     def __init__(self, group: Group, path: str) -> None:
         self._path = path
-        for name in ("layers", "_layer_checkpoint_dependencies"):
-            if name in group:
-                self._group = group.group(name)
-                break
-        else:
-            raise format_error(f"{path}: the weights have neither layers nor layer names")
+        place = next((name for name in ("layers", "_layer_checkpoint_dependencies") if name in group), None)
+        # Without either no layer has weights; some need none.
+        self._group = group if place is None else group.group(place)
         numbered: Dict[str, List[Tuple[int, str]]] = {}
-        for name in self._group.names:
+        for name in self._group.names if place is not None else ():
             # Keras 2 counts some layers twice, so the numbers have gaps; their order counts.
             match = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
             assert match is not None
@@ -242,13 +234,3 @@ class _NestedWeights(Weights):
         outer, name = self._outer, layer_name(layer)
         names = [each for each in outer._names if name in each.split("/")[:-1]]
         return _NamedLayer(outer._group, names, outer._path)
-
-
-def refuse_leftovers(expected: int, arrays: Sequence[np.ndarray], place: str, names: str) -> None:
-    """An error unless there are as many arrays as the configuration says."""
-    if len(arrays) != expected:
-        raise format_error(f"{place} has {len(arrays)} arrays, expected {expected}: {names}")
-
-
-def unknown_class(place: str, kind: str) -> Exception:
-    return unsupported(f"{place}: librnn has no layer {kind}")

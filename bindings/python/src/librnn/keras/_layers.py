@@ -331,11 +331,18 @@ def _rescaling(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[s
     rows = []
     for key, default in (("scale", 1.0), ("offset", 0.0)):
         given = layer.config.value.get(key, default)
-        row = np.asarray(given if isinstance(given, list) else [given])
-        if row.dtype.kind not in "fi" or row.shape not in ((1,), (graph.size(value),)):
-            raise graph.fail(layer, f"{key} is {kind_of(given)}, expected a number or one for each feature")
-        rows.append(np.broadcast_to(row.astype(np.float64), (graph.size(value),)))
+        rows.append(_row(graph, layer, key, given, graph.size(value)))
     return [_named(graph, layer, value, graph.plan.scale(value.node, layer.name, *rows))]
+
+
+def _row(graph: Graph, layer: Layer, key: str, given: Any, size: int) -> np.ndarray:
+    """A number of the configuration for each feature, or one for all."""
+    listed = given if isinstance(given, list) else [given]
+    while len(listed) == 1 and isinstance(listed[0], list):
+        listed = listed[0]
+    if len(listed) not in (1, size) or not all(type(number) in (int, float) and math.isfinite(number) for number in listed):
+        raise graph.fail(layer, f"{key} is {kind_of(given)}, expected a number or one for each feature")
+    return np.broadcast_to(np.array(listed, np.float64), (size,))
 
 
 def _normalization(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[str, Any]) -> List[Value]:
@@ -344,11 +351,13 @@ def _normalization(graph: Graph, layer: Layer, inputs: List[Value], keywords: Di
     _last_axis(graph, layer, value)
     size = graph.size(value)
     if layer.config.value.get("mean") is not None:
-        rows = [np.asarray(layer.config.value.get(key), np.float64).reshape(-1) for key in ("mean", "variance")]
+        rows = [_row(graph, layer, key, layer.config.value.get(key), size) for key in ("mean", "variance")]
     else:
         rows = [np.asarray(array, np.float64).reshape(-1) for array in layer.weights.arrays()[:2]]
     if len(rows) != 2 or any(row.shape not in ((1,), (size,)) for row in rows):
         raise graph.fail(layer, "its mean and variance are not one number for each feature")
+    if not all(np.isfinite(row).all() for row in rows) or (rows[1] < 0).any():
+        raise graph.fail(layer, "its mean or variance is no number, or below 0")
     mean, deviation = np.broadcast_to(rows[0], (size,)), np.broadcast_to(np.maximum(np.sqrt(rows[1]), 1e-7), (size,))
     if layer.config.value.get("invert"):
         node = graph.plan.scale(value.node, layer.name, deviation, mean)

@@ -175,7 +175,14 @@ def number_array(value: Any, shape: Tuple[int, ...], what: str, dtype: Any = np.
             raise format_error(f"{what} holds {kind_of(wrong)}, expected numbers")
 
     check(value, 0)
-    return np.array(value, np.float64).astype(dtype)
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(value, np.float64).astype(dtype)
+    except OverflowError:
+        raise format_error(f"{what} holds a number that no {np.dtype(dtype).name} can be") from None
+    if not np.isfinite(array).all():
+        raise format_error(f"{what} holds a number that no {np.dtype(dtype).name} can be")
+    return array
 
 
 # ------------------------------------------------------------------------------------------------- zip

@@ -98,6 +98,8 @@ def _rtneural(content: Json) -> Any:
     gains = {}
     for key in ("in_gain", "out_gain"):
         decibels = content.get(key, (int, float), 0.0)
+        if not -1e9 < decibels < 300:
+            raise format_error(f"{content.place}: {key} is {decibels} dB")
         # AIDA-X takes everything up to -90 dB for silence.
         gains[key] = 10.0 ** (decibels / 20.0) if decibels > -90 else 0.0
     skip = content.get("in_skip", int, 0)

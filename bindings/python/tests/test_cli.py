@@ -74,6 +74,12 @@ def test_files_are_recognised_by_what_is_in_them(tmp_path):
         assert kind_of_file(str(VECTORS / path)) == kind
 
 
+def test_json_with_a_brace_where_safetensors_has_one_is_json(tmp_path, capsys):
+    (tmp_path / "a").write_text('{"data":{"b": 1}}')
+    assert kind_of_file(str(tmp_path / "a")) == "audio"
+    assert "neither RTNeural" in run(capsys, "inspect", tmp_path / "a")[2]
+
+
 @pytest.mark.parametrize(
     "arguments, text",
     [
@@ -86,7 +92,7 @@ def test_files_are_recognised_by_what_is_in_them(tmp_path):
         (["convert", "torch/lstm.pt", "OUT", "--time-first", "--module", "a=GRU:variant"], "not NAME=VALUE"),
         (["convert", "torch/lstm.pt", "OUT", "--time-first", "--metadata", "x"], "expected KEY=VALUE"),
         (["convert", "torch/views.npz", "OUT"], "zip archive, neither of Keras nor of PyTorch"),
-        (["convert", "format-1.json", "OUT"], "neither RTNeural"),
+        (["convert", "make_keras.py", "OUT", "--from", "audio"], "no valid JSON"),
         (["convert", "make_keras.py", "OUT"], "no model file that librnn knows"),
         (["convert", "missing", "OUT"], "cannot be read"),
         (["convert", "torch/lstm.pt", "missing/OUT", "--time-first"], "missing/OUT"),

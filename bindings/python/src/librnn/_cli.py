@@ -163,7 +163,8 @@ def kind_of_file(path: str) -> str:
         return "keras"
     if start[:1] == b"\x80":
         return "torch"
-    if start[8:9] == b"{":
+    # Text may have a brace there too; as a length its first bytes are larger than any file.
+    if start[8:9] == b"{" and struct.unpack_from("<Q", start)[0] < 1 << 40:
         _, metadata, _ = read_header(path)
         return "librnn" if "librnn.architecture" in metadata else "torch"
     if path.endswith(".onnx"):

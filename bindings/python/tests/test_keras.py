@@ -167,6 +167,15 @@ def test_layers_that_act_in_training_only_are_let_go(tmp_path):
     assert [kind for kind, _ in model._specs] == ["gru", "dropout"]
 
 
+def test_time_major_models_have_time_first(tmp_path):
+    config = sequential([gru(time_major=True)])
+    model = librnn.keras.load(h5_file(tmp_path / "model", config, [("GRU", "gru", arrays("GRU", 4))]))
+    usual = librnn.keras.load(h5_file(tmp_path / "usual", sequential([gru()]), [("GRU", "gru", arrays("GRU", 4))]))
+    x = np.random.default_rng(1).standard_normal((5, 2, 4)).astype(np.float32)
+    assert not model.batch_first
+    assert_same_bits(model(x)[0], np.ascontiguousarray(usual(np.ascontiguousarray(x.swapaxes(0, 1)))[0].swapaxes(0, 1)))
+
+
 def test_two_outputs_are_columns_of_one(tmp_path):
     config = functional(
         [calls(gru(), tensor("input")), calls(dense(), tensor("gru")), calls(dense("other", 1), tensor("input"))],
@@ -211,6 +220,7 @@ def test_a_mask_is_made_of_x_unless_one_is_given(tmp_path):
     assert_same_bits(model(x[1])[0], y[1])
     assert_same_bits(model(x, mask=np.ones_like(rows))[0][1, :3], y[1, :3])
     assert not model(x, padding="value")[0][0, :2].any()
+    assert (model(x, padding_value=7.0)[0][~rows] == 7).all()
     trained, _, tape = model.forward_train(x)
     assert_same_bits(trained, y)
     assert not model.backward(tape, np.ones_like(y)).input[~rows].any()

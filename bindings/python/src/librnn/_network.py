@@ -693,6 +693,8 @@ class SequenceModel(Model):
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Any]:
         key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
+        if padding is None and padding_value != 0:
+            padding = "value"
         mask, kind = self._own_mask(key, features, tokens, mask, padding)
         options = self._options_of_run(key, mask, padding_value, kind, zero_state_of_empty_rows)
         y, leaves = self._execute(self._c_run, key, features, tokens, lengths, initial, options)
@@ -732,6 +734,8 @@ class SequenceModel(Model):
             y and state as a call gives them; `tape` is for `backward`.
         """
         key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
+        if padding is None and padding_value != 0:
+            padding = "value"
         mask, kind = self._own_mask(key, features, tokens, mask, padding)
         options = {
             "mask": mask, "padding_value": padding_value, "padding": kind,

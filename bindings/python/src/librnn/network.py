@@ -62,6 +62,8 @@ class Network(Model):
             The final state.
         """
         key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
+        if padding is None and padding_value != 0:
+            padding = "value"
         mask, kind = self._own_mask(key, x, tokens, mask, padding)
         options = self._options_of_run(key, mask, padding_value, kind, zero_state_of_empty_rows)
         y, leaves = self._execute(self._c_run, key, x, tokens, lengths, initial, options)
@@ -91,6 +93,8 @@ class Network(Model):
         y, state, tape
         """
         key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
+        if padding is None and padding_value != 0:
+            padding = "value"
         mask, kind = self._own_mask(key, x, tokens, mask, padding)
         options = {
             "mask": mask, "padding_value": padding_value, "padding": kind,

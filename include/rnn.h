@@ -533,6 +533,10 @@ RNN_CHECKED rnn_status rnn_builder_add_linear(
  */
 RNN_CHECKED rnn_status rnn_builder_add_last_step(rnn_builder *builder, const char *name, const char *input);
 
+/** Adds the choice of the first step: Y [N, F] is X at each row's first step (with a mask the first that is there), zero for an
+ *  empty sequence. It is where a backward direction ends. A network with it has no stream. @since 0.1 */
+RNN_CHECKED rnn_status rnn_builder_add_first_step(rnn_builder *builder, const char *name, const char *input);
+
 /** Adds a reversal in time: Y at step t of a row of length L is X at L - 1 - t. With a mask it must be the last node, and turns all
  *  T steps of a row around. @since 0.1 */
 RNN_CHECKED rnn_status rnn_builder_add_reverse(rnn_builder *builder, const char *name, const char *input);

@@ -467,6 +467,9 @@ class Builder : public detail::Handle<rnn_builder, rnn_builder_destroy> {
   Builder &add_last_step(Text name, Text input) {
     return added(rnn_builder_add_last_step(get(), name.c_str(), input.c_str()));
   }
+  Builder &add_first_step(Text name, Text input) {
+    return added(rnn_builder_add_first_step(get(), name.c_str(), input.c_str()));
+  }
   Builder &add_reverse(Text name, Text input) {
     return added(rnn_builder_add_reverse(get(), name.c_str(), input.c_str()));
   }

@@ -172,6 +172,13 @@ public func rnn_builder_add_last_step(
   add(builder, name, reading: [input]) { .lastStep }
 }
 
+@_cdecl("rnn_builder_add_first_step") @implementation
+public func rnn_builder_add_first_step(
+  _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!
+) -> rnn_status {
+  add(builder, name, reading: [input]) { .firstStep }
+}
+
 @_cdecl("rnn_builder_add_dropout") @implementation
 public func rnn_builder_add_dropout(
   _ builder: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ input: UnsafePointer<CChar>!, _ probability: Double

@@ -47,6 +47,18 @@ struct SequenceBatch {
     return last
   }
 
+  /// The first active step of a row, if it is in this chunk; negative if there is none or an earlier chunk had it.
+  func earliestStep(ofRow n: Int) -> Int {
+    // Steps before this chunk are at negative positions.
+    var step = -firstStep
+    while step < stepCount, !isActive(step: step, row: n) {
+      // Without a mask a row that does not begin with a step has none.
+      if mask == nil { return -1 }
+      step &+= 1
+    }
+    return step < stepCount ? max(step, -1) : -1
+  }
+
   /// The step that a reversal puts at step t of row n, nil if the row has none there: the other one counted from the end of the
   /// row's length, or, with a mask, from the end of all steps.
   func reversedStep(_ t: Int, row n: Int) -> Int? {

@@ -45,6 +45,8 @@ extension Architecture {
       object["bias"] = .bool(bias)
     case .lastStep:
       operation("last_step")
+    case .firstStep:
+      operation("first_step")
     case .dropout(let probability):
       operation("dropout")
       object["probability"] = .number(probability)
@@ -159,6 +161,9 @@ extension Architecture {
     case "last_step":
       try only()
       operation = .lastStep
+    case "first_step":
+      try only()
+      operation = .firstStep
     case "dropout":
       try only("probability")
       operation = .dropout(probability: try node.number("probability", in: context))

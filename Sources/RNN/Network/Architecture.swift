@@ -19,8 +19,10 @@ public enum Operator: Equatable, Sendable {
   case recurrent(RecurrentConfiguration)
   /// X weightᵀ + bias: the output layer O_t = H_t W_hq + b_q.
   case linear(outputSize: Int, bias: Bool)
-  /// [T, N, F] to [N, F].
+  /// [T, N, F] to [N, F]: the last step of each row.
   case lastStep
+  /// [T, N, F] to [N, F]: the first step of each row, which is where a layer that reads backwards ends.
+  case firstStep
   case dropout(probability: Double)
   /// Of two or more nodes.
   case sum
@@ -142,7 +144,7 @@ public struct Architecture: Equatable, Sendable {
     nodes.allSatisfy { node in
       switch node.operation {
       case .recurrent(let configuration): !configuration.needsWholeSequence
-      case .reverse: false
+      case .reverse, .firstStep: false
       default: true
       }
     }
@@ -210,7 +212,7 @@ public struct Architecture: Equatable, Sendable {
       let inputSize = nodes[sources[0]].outputSize
       try next.addParameter("\(name).weight", [inputSize], .scale)
       if bias { try next.addParameter("\(name).bias", [inputSize], .shift) }
-    case .lastStep, .dropout, .sum, .activation, .reverse, .softmax, .concat, .product, .slice:
+    case .lastStep, .firstStep, .dropout, .sum, .activation, .reverse, .softmax, .concat, .product, .slice:
       break
     }
     next.nodes.append(
@@ -335,10 +337,11 @@ public struct Architecture: Equatable, Sendable {
       return (try configuration.check(node: name, dataType), false)
     case .linear(let size, _):
       return (try positive(size, "the output size"), try features().isSingleStep)
-    case .lastStep:
+    case .lastStep, .firstStep:
       let source = try features()
       guard !source.isSingleStep else {
-        throw RNNError(.shape, "last step '\(name)' reads a sequence, and '\(source.name)' gives one step")
+        let what = operation == .lastStep ? "last" : "first"
+        throw RNNError(.shape, "\(what) step '\(name)' reads a sequence, and '\(source.name)' gives one step")
       }
       return (source.outputSize, true)
     case .dropout(let p):

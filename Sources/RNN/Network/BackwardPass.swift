@@ -125,15 +125,15 @@ extension Weights {
               rows: rows, columns: instruction.size, values: resultGradient, valuesStride: instruction.size,
               sums: gradients + instruction.biasOffset))
         }
-      case .lastStep:
+      case .lastStep, .firstStep:
         guard let sourceGradient else { break }
         for n in 0..<batch.rowCount {
-          let last = batch.lastStep(ofRow: n)
-          guard last >= 0 else { continue }
+          let step = instruction.kind == .lastStep ? batch.lastStep(ofRow: n) : batch.earliestStep(ofRow: n)
+          guard step >= 0 else { continue }
           kernels.add(
             AddArguments(
               rows: 1, columns: instruction.size,
-              values: sourceGradient + (last &* batch.rowCount &+ n) &* instruction.size, valuesStride: 0,
+              values: sourceGradient + (step &* batch.rowCount &+ n) &* instruction.size, valuesStride: 0,
               addend: resultGradient + n &* instruction.size, addendStride: 0))
         }
       case .dropout:

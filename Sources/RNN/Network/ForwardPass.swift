@@ -59,8 +59,8 @@ extension Weights {
             kernels, rows: rows, input: source, inputRowStride: instruction.sourceSize, start: instruction.bias,
             startRowStride: 0, output: result, outputRowStride: instruction.size)
         }
-      case .lastStep:
-        takeLastStep(instruction, batch, source: source, to: result)
+      case .lastStep, .firstStep:
+        takeStep(instruction, batch, source: source, to: result)
       case .dropout:
         result.update(from: source, count: rows &* instruction.size)
         if let dropout {
@@ -125,20 +125,21 @@ extension Weights {
     }
   }
 
-  private func takeLastStep(
+  /// Of each row its last step, or its first.
+  private func takeStep(
     _ instruction: Instruction<Scalar>, _ batch: SequenceBatch, source: UnsafePointer<Scalar>,
     to result: UnsafeMutablePointer<Scalar>
   ) {
     for n in 0..<batch.rowCount {
-      let last = batch.lastStep(ofRow: n)
+      let step = instruction.kind == .lastStep ? batch.lastStep(ofRow: n) : batch.earliestStep(ofRow: n)
       let line = result + n &* instruction.size
-      guard last >= 0 else {
+      guard step >= 0 else {
         // Nothing of this row in this chunk: what an earlier chunk left stays, and before the first there is nothing.
         if batch.firstStep == 0 { line.update(repeating: 0, count: instruction.size) }
         continue
       }
       line.update(
-        from: source + (last &* batch.rowCount &+ n) &* instruction.size, count: instruction.size)
+        from: source + (step &* batch.rowCount &+ n) &* instruction.size, count: instruction.size)
     }
   }
 

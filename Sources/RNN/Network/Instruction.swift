@@ -3,7 +3,7 @@ import RNNKernels
 /// A node as the passes over a network see it: plain memory, so that a step touches no reference count.
 struct Instruction<Scalar: KernelScalar> {
   enum Kind: UInt8 {
-    case input, tokenInput, embedding, oneHot, recurrent, linear, lastStep, dropout, sum
+    case input, tokenInput, embedding, oneHot, recurrent, linear, lastStep, firstStep, dropout, sum
     case activation, reverse, softmax, layerNorm, scaleShift, concat, product, slice
   }
 
@@ -93,6 +93,7 @@ struct Instruction<Scalar: KernelScalar> {
       weightOffset = offset(0)
       biasOffset = hasBias ? offset(1) : -1
     case .lastStep: kind = .lastStep
+    case .firstStep: kind = .firstStep
     case .dropout(let probability):
       kind = .dropout
       dropout = probability

@@ -20,7 +20,10 @@ public final class NetworkStream {
     guard architecture.isStreamable else {
       throw RNNError(
         .unsupported,
-        "the network has a layer that reads backwards (bidirectional or reverse) or a reversal, which need the whole sequence: use run")
+        """
+        the network has a layer that reads backwards (bidirectional or reverse), a reversal or a first step, which need the whole \
+        sequence: use run
+        """)
     }
     self.network = network
     self.batchSize = batchSize

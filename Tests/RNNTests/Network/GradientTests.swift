@@ -229,6 +229,7 @@ final class GradientTests: XCTestCase {
       try checkOperator(.product, "product", singleStep: singleStep)
     }
     try checkOperator(.reverse, "reverse")
+    try checkOperator(.firstStep, "first step")
   }
 
   func testEveryActivation() throws {

@@ -175,7 +175,7 @@ final class OperatorTests: XCTestCase {
       XCTAssertEqual(architecture, try base(), line: line)
     }
     for operation in [
-      Operator.activation(function(.tanh)), .reverse, .softmax(logarithm: false), .layerNorm(epsilon: 1e-5),
+      Operator.activation(function(.tanh)), .reverse, .firstStep, .softmax(logarithm: false), .layerNorm(epsilon: 1e-5),
       .scaleShift(bias: true), .slice(begin: 0, end: 1),
     ] {
       try refuses(.shape, "'t' gives tokens", operation, ["t"])
@@ -190,6 +190,7 @@ final class OperatorTests: XCTestCase {
     }
     try refuses(.shape, "product 'op'", .product, ["x", "y"])
     try refuses(.shape, "reads a sequence", .reverse, ["last"])
+    try refuses(.shape, "first step 'op' reads a sequence", .firstStep, ["last"])
     for (begin, end) in [(0, 0), (2, 2), (2, 1), (0, 4), (-1, 2), (0, -1), (3, 4), (Int.min, Int.max)] {
       try refuses(.shape, "slice 'op'", .slice(begin: begin, end: end), ["x"])
     }
@@ -219,6 +220,7 @@ final class OperatorTests: XCTestCase {
     try architecture.add(.concat, name: "g", inputs: ["e", "f"])
     try architecture.add(.slice(begin: 2, end: 7), name: "h")
     try architecture.add(.reverse, name: "i")
+    try architecture.add(.firstStep, name: "j")
     let text = try architecture.json.serializedString()
     XCTAssertEqual(try Architecture(json: try JSONValue.parse(text, named: "test")), architecture, text)
     XCTAssertEqual(architecture.outputSize, 5)

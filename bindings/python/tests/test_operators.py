@@ -147,6 +147,36 @@ def test_reverse_turns_each_row_around_and_twice_is_nothing():
     assert_same_bits(model(x, mask=np.ones((5, 3), bool))[0], np.ascontiguousarray(x[::-1]))
 
 
+def test_first_step_is_where_a_row_begins_and_a_backward_direction_ends(tmp_path):
+    x, lengths = randoms(5, 4, 2), [5, 2, 0, 1]
+    # Padding on the left, a hole, no step at all.
+    mask = np.array([[0, 0, 1, 1, 1], [1, 0, 1, 1, 1], [0, 0, 0, 0, 0], [0, 1, 1, 1, 0]], bool).T
+    model = librnn.Sequential([librnn.ScaleShift(2), librnn.FirstStep()])
+    zero = np.zeros(2, np.float32)
+    assert_same_bits(model(x)[0], x[0])
+    assert_same_bits(model(x, lengths=lengths)[0], np.stack([x[0, 0], x[0, 1], zero, x[0, 3]]))
+    assert_same_bits(model(np.where(mask[..., None], x, np.nan), mask=mask)[0], np.stack([x[2, 0], x[0, 1], zero, x[1, 3]]))
+    assert_same_bits(model(x, lengths=[1, 2, 5, 5], mask=mask)[0], np.stack([zero, x[0, 1], zero, x[1, 3]]))
+    backwards = librnn.GRU(2, 3, direction="reverse", seed=1)
+    model = librnn.Sequential([backwards, librnn.FirstStep()])
+    for arguments in ({}, {"lengths": lengths}, {"mask": mask}):
+        y, (h_n,) = model(x, **arguments)
+        # The final state of a row without steps is that before them, 0.
+        assert_same_bits(y, h_n[0])
+        assert_same_bits(model.forward_train(x, **arguments)[0], y)
+    with pytest.raises(librnn.RNNError, match="whole sequence"):
+        model.stream()
+    with pytest.raises(librnn.RNNError, match="first step '2' reads a sequence"):
+        librnn.Sequential([backwards, librnn.LastStep(), librnn.FirstStep()])
+    librnn.save(model, tmp_path / "model")
+    again = librnn.load(tmp_path / "model")
+    assert repr(again) == repr(model) and "FirstStep()" in repr(model)
+    assert_same_bits(again(x, lengths=lengths)[0], model(x, lengths=lengths)[0])
+    double = librnn.Sequential([librnn.GRU(2, 3, dtype="float64", seed=1, bidirectional=True), librnn.FirstStep()])
+    for given in (None, lengths):
+        check_gradients(double, randoms(5, 4, 2, dtype="float64"), random_state(double, 4), given)
+
+
 def test_sizes_are_found_and_checked():
     with pytest.raises(librnn.RNNError, match="module 1 reads 3 features, and the one before it gives 4"):
         librnn.Sequential([librnn.GRU(2, 4), librnn.LayerNorm(3)])

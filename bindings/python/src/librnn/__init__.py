@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from . import _abi, losses, optim, plot
+from . import _abi, audio, keras, losses, optim, plot, torch
 from ._arrays import positive
 from .activations import Activation
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -22,7 +22,7 @@ from .clipping import ClipReport, clip_grad_norm, clip_grad_norm_each, clip_grad
 from .errors import RNNError, check
 from .files import load, save
 from .layers import GRU, LSTM, RNN
-from .modules import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot, Reverse, ScaleShift, Slice, Softmax
+from .modules import Dropout, Embedding, FirstStep, LastStep, LayerNorm, Linear, OneHot, Reverse, ScaleShift, Slice, Softmax
 from .network import Network
 from .network_builder import NetworkBuilder
 from .sampling import sample
@@ -51,6 +51,7 @@ __all__ = [
     "LayerNorm",
     "ScaleShift",
     "Slice",
+    "FirstStep",
     "Reverse",
     "Network",
     "NetworkBuilder",
@@ -65,6 +66,9 @@ __all__ = [
     "losses",
     "optim",
     "plot",
+    "torch",
+    "keras",
+    "audio",
     "clip_grad_norm",
     "clip_grad_norm_each",
     "clip_grad_value",

@@ -464,6 +464,9 @@ rnn_builder_add_linear = _function(
 rnn_builder_add_last_step = _function(
     "rnn_builder_add_last_step", "rnn_status", "rnn_builder *", "const char *", "const char *",
 )
+rnn_builder_add_first_step = _function(
+    "rnn_builder_add_first_step", "rnn_status", "rnn_builder *", "const char *", "const char *",
+)
 rnn_builder_add_dropout = _function(
     "rnn_builder_add_dropout", "rnn_status", "rnn_builder *", "const char *", "const char *", "double",
 )

@@ -18,6 +18,7 @@ from . import _abi
 from ._arrays import address, as_lengths, as_mask, floats, integers, real, show, unsigned
 from ._builder import choose
 from ._handle import Handle, create
+from ._mask import MaskRule
 from ._options import PADDINGS
 from .errors import RNNError, argument_error, check, dtype_error, last_error, shape_error
 from .stream import Stream
@@ -132,6 +133,8 @@ class Model:
     _prefix = ""
     #: True: x and y are [N, T, ..].
     batch_first = False
+    #: How the model makes a mask from x where the caller gives none; models of Keras have one.
+    _mask_rule: Optional[MaskRule] = None
 
     def _adopt(self, network: Handle, seed: int, batch_first: bool = False) -> None:
         """Take over a network. `seed` keys the dropout masks of `forward_train`."""
@@ -174,8 +177,12 @@ class Model:
         self._c_tape_read = _abi.rnn_tape_read_f64 if double else _abi.rnn_tape_read
 
         if batch_first:
-            self._set_batch_first(True)
-            check(_abi.rnn_network_metadata_set(network.value, LAYOUT_KEY.encode(), b"1"))
+            self._remember_batch_first()
+
+    def _remember_batch_first(self) -> None:
+        """x and y are [N, T, ..], here and in the model file."""
+        self._set_batch_first(True)
+        check(_abi.rnn_network_metadata_set(self._network.value, LAYOUT_KEY.encode(), b"1"))
 
     def _set_batch_first(self, batch_first: bool) -> None:
         self.batch_first = batch_first
@@ -430,6 +437,22 @@ class Model:
             fields["mask_count"] = array.size
         return fields
 
+    def _own_mask(
+        self, key: Key, x: Optional[np.ndarray], tokens: Optional[np.ndarray], mask: Any, padding: Optional[str]
+    ) -> Tuple[Any, str]:
+        """The mask and the padding of a call: the caller's, or else those of the model's rule."""
+        rule = self._mask_rule
+        if rule is None:
+            return mask, padding or "value"
+        if mask is None:
+            mask = rule.mask(x, tokens, 2 if key[2] else 1)
+        return mask, padding or rule.padding
+
+    def _fill_left_out(self, y: np.ndarray, mask: Any, padding: Optional[str], key: Key) -> None:
+        """What the rule says of outputs at left-out steps, unless the caller said otherwise."""
+        if self._mask_rule is not None and padding is None and not self._single_step:
+            self._mask_rule.finish(y, mask, 1 if key[2] and self.batch_first else 0)
+
     def _options_of_run(
         self, key: Key, mask: Any, padding_value: float, padding: str, zero_state_of_empty_rows: bool
     ) -> Any:
@@ -666,12 +689,16 @@ class SequenceModel(Model):
         *,
         mask: Any = None,
         padding_value: float = 0.0,
-        padding: str = "value",
+        padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Any]:
         key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
-        options = self._options_of_run(key, mask, padding_value, padding, zero_state_of_empty_rows)
+        if padding is None and padding_value != 0:
+            padding = "value"
+        mask, kind = self._own_mask(key, features, tokens, mask, padding)
+        options = self._options_of_run(key, mask, padding_value, kind, zero_state_of_empty_rows)
         y, leaves = self._execute(self._c_run, key, features, tokens, lengths, initial, options)
+        self._fill_left_out(y, mask, padding, key)
         return y, self._nest(leaves)
 
     def forward_train(
@@ -684,7 +711,7 @@ class SequenceModel(Model):
         first_time: int = 0,
         mask: Any = None,
         padding_value: float = 0.0,
-        padding: str = "value",
+        padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Any, Tape]:
         """As a call, with dropout, and keeps what `backward` needs.
@@ -707,11 +734,15 @@ class SequenceModel(Model):
             y and state as a call gives them; `tape` is for `backward`.
         """
         key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
+        if padding is None and padding_value != 0:
+            padding = "value"
+        mask, kind = self._own_mask(key, features, tokens, mask, padding)
         options = {
-            "mask": mask, "padding_value": padding_value, "padding": padding,
+            "mask": mask, "padding_value": padding_value, "padding": kind,
             "zero_state_of_empty_rows": zero_state_of_empty_rows,
         }  # fmt: skip
         y, leaves, tape = self._execute_train(key, features, tokens, lengths, initial, step, first_time, options)
+        self._fill_left_out(y, mask, padding, key)
         return y, self._nest(leaves), tape
 
 

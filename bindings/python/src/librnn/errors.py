@@ -72,3 +72,11 @@ def argument_error(message: str) -> RNNError:
 
 def unsupported(message: str) -> RNNError:
     return RNNError(_abi.RNN_ERROR_UNSUPPORTED, message)
+
+
+def format_error(message: str) -> RNNError:
+    return RNNError(_abi.RNN_ERROR_FORMAT, message)
+
+
+def io_error(message: str) -> RNNError:
+    return RNNError(_abi.RNN_ERROR_IO, message)

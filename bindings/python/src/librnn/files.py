@@ -11,10 +11,11 @@ import numpy as np
 from . import _abi
 from ._arrays import address
 from ._handle import Handle, create
+from ._mask import MASK_KEY, MaskRule
 from ._network import LAYOUT_KEY, Model, text_of
 from ._options import from_file, output_width
 from .activations import activation_of_file
-from .errors import RNNError, argument_error, check
+from .errors import argument_error, check
 from .layers import BIAS_NAMES, CELLS, plain_bias
 from .modules import Embedding, LayerNorm, Linear, ScaleShift
 from .network import Network
@@ -79,13 +80,12 @@ def model_of(network: Handle) -> Any:
         model = Sequential._from_network(network, specs)
     else:
         model = Network._from_network(network)
-    try:
-        layout = text_of(_abi.rnn_network_metadata_get, network.value, LAYOUT_KEY.encode())
-    except RNNError as error:
-        if error.code != _abi.RNN_ERROR_NOT_FOUND:
-            raise
-    else:
+    layout = model.metadata.get(LAYOUT_KEY)
+    if layout is not None:
         model._set_batch_first(layout == "1")
+    rule = model.metadata.get(MASK_KEY)
+    if rule is not None:
+        model._mask_rule = MaskRule.of_text(rule, model.input_size, model._token_count, model.output_size)
     return model
 
 
@@ -151,7 +151,7 @@ def _chain(nodes: List[Dict[str, Any]]) -> Optional[List[Spec]]:
         elif kind == "slice":
             spec = {"begin": node["begin"], "end": node["end"]}
             width = node["end"] - node["begin"]
-        elif kind in ("last_step", "reverse"):
+        elif kind in ("last_step", "first_step", "reverse"):
             spec = {}
         else:
             return None

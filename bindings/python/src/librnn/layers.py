@@ -194,7 +194,7 @@ class RecurrentLayer(SequenceModel):
         *,
         mask: Any = None,
         padding_value: float = 0.0,
-        padding: str = "value",
+        padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Any]:
         """Run the layer over a batch of sequences.
@@ -215,7 +215,7 @@ class RecurrentLayer(SequenceModel):
             Together with lengths, a step must be within both.
         padding_value : float
             What y is at steps that a row does not have.
-        padding : {"value", "repeat"}
+        padding : {"value", "repeat"}, optional
             "repeat": y there is that of the step before, 0 before the first, as in Keras.
         zero_state_of_empty_rows : bool
             The final state of a row without any step is 0, as in onnxruntime, rather than its initial state.

@@ -74,6 +74,15 @@ class LastStep(Module):
     _kind = "last_step"
 
 
+class FirstStep(Module):
+    """The first step of each row: [T, N, F] to [N, F]; zero for an empty sequence. Has no stream.
+
+    It is where a layer with ``direction="reverse"`` ends, as `LastStep` is for one that reads forwards.
+    """
+
+    _kind = "first_step"
+
+
 class Softmax(Module):
     """Softmax over the features of each step: Y_i = e^(X_i) / Σ_j e^(X_j), or its logarithm.
 
@@ -370,7 +379,7 @@ def add_module(builder: Builder, name: str, kind: str, node: Dict[str, Any], fir
     elif kind == "slice":
         builder.add("slice", name, None, node["begin"], node["end"])
     else:
-        # last_step, reverse: nothing but their names.
+        # last_step, first_step, reverse: nothing but their names.
         builder.add(kind, name, None)
 
 

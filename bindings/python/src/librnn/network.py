@@ -37,7 +37,7 @@ class Network(Model):
         *,
         mask: Any = None,
         padding_value: float = 0.0,
-        padding: str = "value",
+        padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
         """Run the network over a batch of sequences.
@@ -62,8 +62,12 @@ class Network(Model):
             The final state.
         """
         key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
-        options = self._options_of_run(key, mask, padding_value, padding, zero_state_of_empty_rows)
+        if padding is None and padding_value != 0:
+            padding = "value"
+        mask, kind = self._own_mask(key, x, tokens, mask, padding)
+        options = self._options_of_run(key, mask, padding_value, kind, zero_state_of_empty_rows)
         y, leaves = self._execute(self._c_run, key, x, tokens, lengths, initial, options)
+        self._fill_left_out(y, mask, padding, key)
         return y, self._nest(leaves)
 
     __call__ = run
@@ -79,7 +83,7 @@ class Network(Model):
         first_time: int = 0,
         mask: Any = None,
         padding_value: float = 0.0,
-        padding: str = "value",
+        padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Dict[str, np.ndarray], Tape]:
         """As `run`, with dropout, and keeps what `backward` needs; `step` and `first_time` choose the dropout masks.
@@ -89,17 +93,22 @@ class Network(Model):
         y, state, tape
         """
         key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
+        if padding is None and padding_value != 0:
+            padding = "value"
+        mask, kind = self._own_mask(key, x, tokens, mask, padding)
         options = {
-            "mask": mask, "padding_value": padding_value, "padding": padding,
+            "mask": mask, "padding_value": padding_value, "padding": kind,
             "zero_state_of_empty_rows": zero_state_of_empty_rows,
         }  # fmt: skip
         y, leaves, tape = self._execute_train(key, x, tokens, lengths, initial, step, first_time, options)
+        self._fill_left_out(y, mask, padding, key)
         return y, self._nest(leaves), tape
 
     def _arguments(
         self, x: Any, tokens: Any, state: Optional[Mapping[str, Any]], lengths: Any
     ) -> Batch:
         key: Optional[Key] = None
+        axes: Tuple[Any, ...] = ("N", "T") if self.batch_first else ("T", "N")
         if (x is None) != (self.input_size == 0):
             raise argument_error("x is missing" if x is None else "this network has no feature input, only tokens")
         if (tokens is None) != (self._token_count == 0):
@@ -108,24 +117,30 @@ class Network(Model):
             x = floats(x, self.dtype, "x")
             if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
                 raise shape_error(
-                    f"x has shape {x.shape}, expected {show(('T', 'N', self.input_size))} or {show(('T', self.input_size))}"
+                    f"x has shape {x.shape}, expected {show(axes + (self.input_size,))} or {show(('T', self.input_size))}"
                 )
-            key = (x.shape[0], x.shape[1] if x.ndim == 3 else 1, x.ndim == 3)
+            key = self._time_and_batch(x.shape[:-1])
         if tokens is not None:
             tokens = integers(tokens, "tokens")
             last: Tuple[int, ...] = () if self._token_count == 1 else (self._token_count,)
             rank = tokens.ndim - len(last)
             if rank not in (1, 2) or tokens.shape[rank:] != last:
                 raise shape_error(
-                    f"tokens has shape {tokens.shape}, expected {show(('T', 'N') + last)} or {show(('T',) + last)}"
+                    f"tokens has shape {tokens.shape}, expected {show(axes + last)} or {show(('T',) + last)}"
                 )
-            token_key = (tokens.shape[0], tokens.shape[1] if rank == 2 else 1, rank == 2)
+            token_key = self._time_and_batch(tokens.shape[:rank])
             if key is not None and key != token_key:
                 raise shape_error(f"x has shape {x.shape} and tokens {tokens.shape}: T and N differ")
             key = token_key
         assert key is not None
         initial = None if state is None else self._pack(self._leaves(state, "state"), key[1], key[2], "state")
         return key, x, tokens, initial, None if lengths is None else as_lengths(lengths, key[1])
+
+    def _time_and_batch(self, shape: Tuple[int, ...]) -> Key:
+        """T, N and whether there is a batch axis, of the shape of x without its features."""
+        if len(shape) == 1:
+            return shape[0], 1, False
+        return (shape[1], shape[0], True) if self.batch_first else (shape[0], shape[1], True)
 
     def _batch(self, x: Any, hx: Any, lengths: Any) -> Batch:
         """`x` of a trainer: features, or tokens, or a pair of both for a network that reads both."""

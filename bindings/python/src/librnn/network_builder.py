@@ -146,6 +146,10 @@ class NetworkBuilder:
         """The last step of each row: [T, N, F] to [N, F]."""
         return self._like("last_step", name, source)
 
+    def first_step(self, name: str, source: str) -> str:
+        """The first step of each row: [T, N, F] to [N, F]; where a backward direction ends."""
+        return self._like("first_step", name, source)
+
     def reverse(self, name: str, source: str) -> str:
         """The steps of each row in the opposite order."""
         return self._like("reverse", name, source)

@@ -27,7 +27,8 @@ class Sequential(SequenceModel):
     Parameters
     ----------
     modules : sequence of modules
-        Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice, Reverse.
+        Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice, Reverse,
+        FirstStep.
         The weights that they have now are **copied**: later changes of the given objects do not reach the model, nor the
         model's changes the objects. Parameters are named by position, such as ``"0.weight_ih_l0"``.
     batch_first : bool, optional
@@ -51,7 +52,7 @@ class Sequential(SequenceModel):
             if not isinstance(module, (Module, Activation, WeightedModule, RecurrentLayer)):
                 raise argument_error(
                     f"module {index} is {type(module).__name__}, expected Embedding, OneHot, RNN, GRU, LSTM, Dropout, Linear, "
-                    "LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice or Reverse"
+                    "LastStep, Activation, Softmax, LayerNorm, ScaleShift, Slice, Reverse or FirstStep"
                 )
         layers = [module for module in modules if isinstance(module, RecurrentLayer)]
         if batch_first is None:
@@ -153,7 +154,7 @@ class Sequential(SequenceModel):
         *,
         mask: Any = None,
         padding_value: float = 0.0,
-        padding: str = "value",
+        padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, List[Any]]:
         """Run the chain over a batch of sequences.
@@ -190,7 +191,7 @@ class Sequential(SequenceModel):
     def __repr__(self) -> str:
         names = {
             "rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "embedding": "Embedding", "one_hot": "OneHot", "dropout": "Dropout",
-            "linear": "Linear", "last_step": "LastStep", "softmax": "Softmax", "layer_norm": "LayerNorm",
+            "linear": "Linear", "last_step": "LastStep", "first_step": "FirstStep", "softmax": "Softmax", "layer_norm": "LayerNorm",
             "scale_shift": "ScaleShift", "slice": "Slice", "reverse": "Reverse",
         }  # fmt: skip
         shown = [

@@ -211,6 +211,11 @@ class Trainer:
     ) -> None:
         if not isinstance(model, (SequenceModel, Network)):
             raise argument_error(f"model is {type(model).__name__}, expected RNN, GRU, LSTM, Sequential or Network")
+        if model._mask_rule is not None:
+            raise unsupported(
+                "the model makes a mask from x (Keras' Masking or mask_zero), and a trainer knows lengths only: train it with "
+                "forward_train, backward and the optimizer"
+            )
         if not isinstance(optimizer, Optimizer):
             raise argument_error(f"optimizer is {type(optimizer).__name__}, expected one of librnn.optim")
         if optimizer._model is not model:

@@ -1,0 +1,467 @@
+"""librnn.torch: state_dicts and files of PyTorch become models, and back; what they do not say is asked for."""
+
+import json
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+import librnn
+from helpers import CONFORMANCE, ROOT
+from hostile import assert_refused, cut_and_flipped
+from modelfile import safetensors
+
+VECTORS = ROOT / "Tests" / "Vectors" / "torch"
+CASES = sorted(path.name for path in (CONFORMANCE / "torch" / "rnn").iterdir()) if CONFORMANCE.is_dir() else []
+MODELS = CONFORMANCE / "models"
+#: Float64 against float64: sums of a few terms of size 1.
+ROUNDING = 1e-14
+
+
+def weights(rows, inputs, hidden, suffix="_l0", bias=True, seed=0):
+    generator = np.random.default_rng(seed)
+    state = {f"weight_ih{suffix}": (rows, inputs), f"weight_hh{suffix}": (rows, hidden)}
+    if bias:
+        state.update({f"bias_ih{suffix}": (rows,), f"bias_hh{suffix}": (rows,)})
+    return {name: generator.standard_normal(shape).astype(np.float32) for name, shape in state.items()}
+
+
+class Tensor:
+    """What a torch.Tensor offers, as far as it is used."""
+
+    def __init__(self, values, dtype="torch.float32"):
+        self._values, self.dtype = np.asarray(values), dtype
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def float(self):
+        return Tensor(self._values.astype(np.float32))
+
+    def numpy(self):
+        if self.dtype == "torch.bfloat16":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self._values
+
+
+# ------------------------------------------------------------------------------------------------ state_dicts
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_of_pytorch_computes_the_same_and_goes_back(case):
+    folder = CONFORMANCE / "torch" / "rnn" / case
+    meta, arrays = json.loads((folder / "meta.json").read_text()), dict(np.load(folder / "tensors.npz"))
+    kind = meta["module"].rpartition(".")[2]
+    state = {name[len("param.") :]: value for name, value in arrays.items() if name.startswith("param.")}
+    spelled = {"batch_first": meta["args"].get("batch_first", False), "dtype": "float64"}
+    if kind == "GRU":
+        spelled["variant"] = "reset_after"
+    if kind == "RNN":
+        spelled["nonlinearity"] = meta["args"].get("nonlinearity", "tanh")
+    model = librnn.torch.load(state, **spelled)
+    assert type(model).__name__ == kind
+    hx = None
+    if meta["initial_state"]:
+        hx = (arrays["h0"], arrays["c0"]) if kind == "LSTM" else arrays["h0"]
+    y, _ = model(arrays["x"], hx, arrays.get("lengths"))
+    assert np.abs(y - arrays["f64.y"]).max() <= 1e-13 * max(np.abs(arrays["f64.y"]).max(), 1)
+    back = librnn.torch.state_dict(model)
+    assert list(back) == list(state)
+    assert all(np.array_equal(back[name], state[name].astype(np.float64)) for name in state)
+
+
+def test_tensors_are_read_without_pytorch():
+    state = {name: Tensor(value) for name, value in weights(16, 3, 4).items()}
+    state["bias_hh_l0"].dtype = "torch.bfloat16"
+    model = librnn.torch.load(state, batch_first=True)
+    assert isinstance(model, librnn.LSTM) and model.batch_first
+    assert np.array_equal(model.parameters["weight_ih_l0"], state["weight_ih_l0"].numpy())
+
+
+@pytest.mark.parametrize(
+    "state, spelled, asks",
+    [
+        (weights(16, 3, 4), {}, ["batch_first"]),
+        (weights(12, 3, 4), {}, ["batch_first", "variant", "reset_after", "reset_before"]),
+        (weights(12, 3, 4), {"variant": "reset_after"}, ["batch_first"]),
+        (weights(12, 3, 4, bias=False), {"batch_first": False}, ["variant"]),
+        (weights(4, 3, 4), {"batch_first": False}, ["nonlinearity", "tanh", "relu"]),
+    ],
+)
+def test_what_the_weights_do_not_say_is_asked_for(state, spelled, asks):
+    with pytest.raises(librnn.RNNError) as caught:
+        librnn.torch.load(state, **spelled)
+    assert all(word in caught.value.message for word in asks)
+    assert ("batch_first" in caught.value.message) == ("batch_first" not in spelled)
+
+
+def test_a_gru_is_the_variant_that_is_spelled_out():
+    state = weights(12, 3, 4)
+    x = np.random.default_rng(1).standard_normal((5, 2, 3)).astype(np.float32)
+    after = librnn.torch.load(state, variant="reset_after", batch_first=False)
+    before = librnn.torch.load(state, variant="reset_before", batch_first=False)
+    assert before.bias == "double" and before.variant == "reset_before"
+    assert np.abs(after(x)[0] - before(x)[0]).max() > 0.01
+    with pytest.raises(librnn.RNNError, match="reset_before"):
+        librnn.torch.state_dict(before)
+
+
+@pytest.mark.parametrize(
+    "state, text",
+    [
+        ({}, "no tensors"),
+        (weights(20, 3, 4), "20 rows are not 4"),
+        ({"weight_ih_l0": np.zeros((16, 3))}, "weight_hh_l0 is missing"),
+        ({**weights(16, 3, 4), "weight_hh_l0_g": np.zeros(3)}, "weight normalization"),
+        ({**weights(16, 3, 4), **weights(16, 3, 4, "")}, "a cell and a layer"),
+        ({**weights(16, 3, 4), "bias_hh_l0": np.zeros(5, np.float32)}, "bias_hh_l0 has shape"),
+        ({**weights(16, 3, 4), **weights(16, 3, 4, "_l2")}, "missing: weight_ih_l1"),
+        ({**weights(16, 3, 4), **weights(16, 3, 4, "_l9999")}, "the limit is 1000"),
+        ({"weight_ih_l0": "words"}, "expected a tensor of numbers"),
+        ({"state_dict": weights(16, 3, 4), "epoch": 3}, "key="),
+        ({name: value.astype(np.int8) for name, value in weights(16, 3, 4).items()}, "quantized"),
+        ({name: value.astype("f8" if "bias" in name else "f4") for name, value in weights(16, 3, 4).items()}, "dtype="),
+        ({**weights(16, 3, 4), "weight_hr_l0": np.zeros((2, 4), np.float32)}, "weight_hh_l0 has shape"),
+        ({"fc.weight": np.zeros((3, 4)), "fc.bias": np.zeros(3)}, "no recurrent module"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_module_is_an_error_that_says_why(state, text):
+    with pytest.raises(librnn.RNNError) as caught:
+        librnn.torch.load(state, batch_first=False)
+    assert text.lower() in caught.value.message.lower()
+
+
+def test_an_option_that_does_not_belong_to_the_weights_is_an_error():
+    with pytest.raises(librnn.RNNError, match="variant.*LSTM"):
+        librnn.torch.load(weights(16, 3, 4), variant="reset_after", batch_first=False)
+    with pytest.raises(librnn.RNNError, match="nonlinearity.*GRU"):
+        librnn.torch.load(weights(12, 3, 4), nonlinearity="tanh", batch_first=False)
+
+
+def model_state():
+    state = {f"decoder.rnn.{name}": value for name, value in weights(12, 5, 4).items()}
+    generator = np.random.default_rng(3)
+    for name, shape in {"emb.weight": (7, 5), "head.0.weight": (6, 4), "head.0.bias": (6,), "norm.weight": (6,), "norm.bias": (6,),
+                        "head.2.weight": (2, 6)}.items():
+        state[name] = generator.standard_normal(shape).astype(np.float32)
+    return state
+
+
+CHAIN = [
+    ("emb", "Embedding"), librnn.Dropout(0.5), ("decoder.rnn", "GRU", {"variant": "reset_after"}), ("head.0", "Linear"),
+    librnn.Activation("relu"), ("norm", "LayerNorm", {"eps": 1e-5}), ("head.2", "Linear"),
+]  # fmt: skip
+
+
+def test_modules_become_a_sequential_in_the_order_given():
+    state = model_state()
+    model = librnn.torch.load(state, CHAIN, batch_first=True)
+    assert isinstance(model, librnn.Sequential) and model.batch_first and len(model) == 7
+    tokens = np.array([[1, 2, 3], [4, 5, 6]])
+    h, _ = librnn.torch.load(state, prefix="decoder.rnn", variant="reset_after", batch_first=True)(state["emb.weight"][tokens])
+    h = np.maximum(h.astype(np.float64) @ state["head.0.weight"].T + state["head.0.bias"], 0)
+    h = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-5) * state["norm.weight"] + state["norm.bias"]
+    assert np.abs(model(tokens)[0] - h @ state["head.2.weight"].T).max() < 1e-5
+    back = librnn.torch.state_dict(model)
+    assert set(back) == set(state) and all(np.array_equal(back[name], state[name]) for name in state)
+    assert "a.weight" in librnn.torch.state_dict(model, ["a", None, "b", "c", None, "d", "e"])
+
+
+def test_a_mapping_of_modules_is_the_list():
+    state = {name: value for name, value in model_state().items() if "norm" not in name and "head.0" not in name}
+    state["head.2.weight"] = np.ones((2, 4), np.float32)
+    model = librnn.torch.load(
+        state, {"emb": "Embedding", "decoder.rnn": ("GRU", {"variant": "reset_after"}), "head.2": "Linear"}, batch_first=False
+    )
+    assert [kind for kind, _ in model._specs] == ["embedding", "gru", "linear"]
+
+
+@pytest.mark.parametrize(
+    "modules, text",
+    [
+        (CHAIN[:3], "head.0.bias, head.0.weight, head.2.weight, norm.bias, norm.weight"),
+        ([("emb", "Embedding"), ("decoder.rnn", "LSTM")], "said to be LSTM.*GRU"),
+        ([("emb", "Conv1d")], "Conv1d.*expected one of"),
+        ([("embed", "Embedding")], "no tensor of 'embed'"),
+        ([("emb", "Embedding", {"padding_idx": 0})], "no option padding_idx"),
+        ([("emb",)], "expected \\(prefix, kind\\)"),
+        ("emb", "expected a list"),
+        ([CHAIN[0], CHAIN[2], ("head.0", "Linear"), ("norm", "LayerNorm"), ("head.2", "Linear")], "eps.*norm"),
+        ([("norm", "Linear")], "norm.weight has shape \\(6,\\)"),
+        ([("norm", "Embedding")], "norm.*bias, weight, expected weight"),
+        ([CHAIN[0], ("decoder.rnn", "GRU")], "variant"),
+    ],
+)  # fmt: skip
+def test_modules_that_do_not_fit_the_tensors_are_an_error(modules, text):
+    with pytest.raises(librnn.RNNError, match=text):
+        librnn.torch.load(model_state(), modules, batch_first=False)
+
+
+def test_tensors_are_left_out_only_when_they_are_named():
+    model = librnn.torch.load(model_state(), CHAIN[:3], batch_first=False, ignore=["head", "norm"])
+    assert len(model) == 3
+    with pytest.raises(librnn.RNNError, match="expected a list of prefixes"):
+        librnn.torch.load(model_state(), CHAIN[:3], batch_first=False, ignore="head")
+
+
+def test_several_modules_without_a_list_are_an_error_that_shows_them():
+    with pytest.raises(librnn.RNNError) as caught:
+        librnn.torch.load(model_state(), batch_first=False)
+    assert "'decoder.rnn' (GRU(5, 4))" in caught.value.message and "'emb' (weight [7, 5])" in caught.value.message
+
+
+# --------------------------------------------------------------------------------------------------- and back
+
+
+def test_a_single_bias_goes_back_as_two_that_compute_the_same_bits():
+    layer = librnn.LSTM(3, 4, 2, bias="single", bidirectional=True, seed=1)
+    state = librnn.torch.state_dict(layer)
+    assert not state["bias_hh_l1_reverse"].any() and np.array_equal(state["bias_ih_l0"], layer.parameters["bias_l0"])
+    again = librnn.torch.load(state, batch_first=False)
+    x = np.random.default_rng(1).standard_normal((4, 2, 3)).astype(np.float32)
+    assert np.array_equal(layer(x)[0], again(x)[0])
+
+
+@pytest.mark.parametrize(
+    "layer, named",
+    [
+        (lambda: librnn.GRU(3, 4), "reset_before"),
+        (lambda: librnn.LSTM(3, 4, peepholes=True), "peepholes"),
+        (lambda: librnn.LSTM(3, 4, coupled_gates=True), "coupled_gates"),
+        (lambda: librnn.LSTM(3, 4, cell_clip=1.0), "cell_clip"),
+        (lambda: librnn.LSTM(3, 4, gate_clip=1.0), "gate_clip"),
+        (lambda: librnn.LSTM(3, 4, runtime_forget_bias=1.0), "forget_bias"),
+        (lambda: librnn.RNN(3, 4, direction="reverse"), "backwards"),
+        (lambda: librnn.RNN(3, 4, bidirectional=True, merge="sum"), "merge"),
+        (lambda: librnn.RNN(3, 4, bidirectional=True, hidden_size_reverse=5), "hidden_size_reverse"),
+        (lambda: librnn.RNN(4, 4, 2, residual=True), "residual"),
+        (lambda: librnn.RNN(3, 4, learn_initial_state=True), "learned_initial_state"),
+        (lambda: librnn.LSTM(3, 4, activations={"i": ("hard_sigmoid", 0.2, 0.5)}), "activations"),
+        (lambda: librnn.Sequential([librnn.ScaleShift(3)]), "scale_shift"),
+    ],
+)  # fmt: skip
+def test_what_pytorch_does_not_have_is_refused_by_name(layer, named):
+    with pytest.raises(librnn.RNNError, match=named) as caught:
+        librnn.torch.state_dict(layer())
+    assert caught.value.status == "RNN_ERROR_UNSUPPORTED"
+
+
+# ------------------------------------------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("name", ["lstm.pt", "lstm_old.pt", "lstm_module.pt", "lstm_script.pt", "lstm.safetensors"])
+def test_every_form_of_file_gives_the_same_model(name):
+    arrays = np.load(VECTORS / "lstm.npz")
+    model = librnn.torch.load(VECTORS / name, batch_first=False)
+    y, (h_n, c_n) = model(arrays["x"])
+    assert model.proj_size == 2 and model.dtype == np.float64
+    for actual, key in ((y, "y"), (h_n, "hn"), (c_n, "cn")):
+        assert np.abs(actual - arrays[key]).max() < ROUNDING
+
+
+def test_a_checkpoint_of_a_training_is_read_as_far_as_it_is_tensors():
+    path, arrays = VECTORS / "tagger_checkpoint.pt", np.load(VECTORS / "tagger.npz")
+    with pytest.raises(librnn.RNNError) as caught:
+        librnn.torch.load(path)
+    assert "'model_state_dict' (21 tensors), 'ema.shadow' (21 tensors)" in caught.value.message
+    modules = [
+        ("embedding", "Embedding"), ("rnn", "GRU", {"variant": "reset_after", "dropout": 0.25}),
+        ("norm", "LayerNorm", {"eps": 1e-3}), librnn.Activation("relu"), ("fc", "Linear"),
+    ]  # fmt: skip
+    model = librnn.torch.load(path, modules, key="model_state_dict", prefix="module", batch_first=True)
+    assert np.abs(model(arrays["x"])[0] - arrays["y"]).max() < ROUNDING
+    shadow = librnn.torch.load(path, modules, key="ema.shadow", prefix="module", batch_first=True)
+    assert not any(value.any() for value in shadow.parameters.values())
+    with pytest.raises(librnn.RNNError, match="'optimizer', but the sets"):
+        librnn.torch.load(path, key="optimizer")
+
+
+def test_a_cell_is_a_layer():
+    arrays = np.load(VECTORS / "cell.npz")
+    model = librnn.torch.load(VECTORS / "cell.pt", nonlinearity="relu", batch_first=False)
+    assert np.abs(model(arrays["x"][None], arrays["h"][None])[0][0] - arrays["y"]).max() < ROUNDING
+    named = librnn.torch.load(VECTORS / "cell.pt", [("cell", "RNNCell", {"nonlinearity": "relu"})], batch_first=False)
+    assert np.array_equal(named(arrays["x"][None])[0], model(arrays["x"][None])[0])
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_bfloat16_becomes_the_same_numbers_in_float32(suffix):
+    arrays = np.load(VECTORS / "gru_bfloat16.npz")
+    model = librnn.torch.load(VECTORS / f"gru_bfloat16.{suffix}", variant="reset_after", batch_first=False)
+    assert model.dtype == np.float32
+    assert all(np.array_equal(model.parameters[name], arrays[name]) for name in arrays.files)
+
+
+def test_views_of_a_storage_are_the_tensors_they_show():
+    from librnn._checkpoint import read_checkpoint, tensors_of
+
+    arrays = np.load(VECTORS / "views.npz")
+    tensors = tensors_of(read_checkpoint(str(VECTORS / "views.pt")), None)
+    assert all(np.array_equal(tensors[name], arrays[name]) for name in arrays.files)
+
+
+def test_a_silero_cell_in_a_safetensors_file_computes_its_trace():
+    folder = MODELS / "silero_vad"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    with pytest.raises(librnn.RNNError) as caught:
+        librnn.torch.load(folder / "silero_vad_16k.safetensors", batch_first=False)
+    assert "LSTM(128, 128)" in caught.value.message
+    prefix = next(
+        name.rpartition(".")[0]
+        for name in librnn.torch._tensors(folder / "silero_vad_16k.safetensors", None) if name.endswith("weight_ih")
+    )
+    model = librnn.torch.load(folder / "silero_vad_16k.safetensors", prefix=prefix, batch_first=False)
+    assert (model.input_size, model.hidden_size, model.num_layers) == (128, 128, 1)
+
+
+def test_nano_ocr_reads_letters():
+    folder = MODELS / "nano_ocr"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    trace = np.load(folder / "trace.npz")
+    model = librnn.torch.load(
+        dict(np.load(folder / "weights_fp16.npz")), [("rnn", "LSTM"), ("fc", "Linear")], batch_first=True
+    )
+    for case in range(10):
+        y, _ = model(trace[f"{case}.lstm_in"])
+        # The weights here are rounded to float16, the trace's were not.
+        assert np.abs(y - trace[f"{case}.logits"]).max() < 0.05 * np.abs(trace[f"{case}.logits"]).max()
+        assert (y.argmax(-1) == trace[f"{case}.logits"].argmax(-1)).mean() > 0.95
+
+
+def test_a_model_of_librnn_is_not_mistaken_for_one_of_pytorch(tmp_path):
+    librnn.save(librnn.LSTM(3, 4), tmp_path / "model.safetensors")
+    with pytest.raises(librnn.RNNError, match="librnn.load"):
+        librnn.torch.load(tmp_path / "model.safetensors", batch_first=False)
+
+
+# ------------------------------------------------------------------------------------------------ hostile files
+
+
+def checkpoint(data_pkl, storages=(), compression=zipfile.ZIP_STORED, name="archive/data.pkl", extra=()):
+    def write(path):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr(name, data_pkl)
+            for key, data in storages:
+                archive.writestr(f"archive/data/{key}", data)
+            for entry, data in extra:
+                archive.writestr(entry, data)
+
+    return write
+
+
+class Attack:
+    """Its pickle calls a function."""
+
+    def __reduce__(self):
+        return (open, ("pickle-was-executed", "w"))
+
+
+def tensor(shape, strides, elements=4, offset=0, key="0"):
+    """The pickle of {"weight_ih_l0": a tensor}."""
+
+    def number(value):
+        return b"\x8a\x08" + struct.pack("<q", value)
+
+    def numbers(values):
+        return b"(" + b"".join(map(number, values)) + b"t"
+
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX" + struct.pack("<I", len(key)) + key.encode() + b"X\x03\0\0\0cpu"
+    return (
+        b"\x80\x02}X\x0c\0\0\0weight_ih_l0ctorch._utils\n_rebuild_tensor_v2\n((" + storage[1:] + number(elements) + b"tQ"
+        + number(offset) + numbers(shape) + numbers(strides) + b"\x89NtRs."
+    )
+
+
+FLOATS = [("0", b"\0" * 16)]
+LIES = {
+    "nothing": b"",
+    "text": b"weight_ih_l0 = 1",
+    "a zip of nothing": checkpoint(b""),
+    "no pickle": checkpoint(b"x", name="archive/other"),
+    "two pickles": checkpoint(b"\x80\x02}.", extra=[("second/data.pkl", b"\x80\x02}.")]),
+    "an empty dictionary": checkpoint(b"\x80\x02}."),
+    "a call": checkpoint(pickle.dumps({"weight_ih_l0": Attack()}, 2)),
+    "a call, old": pickle.dumps(Attack(), 2),
+    "a call, protocol 4": checkpoint(pickle.dumps({"a": Attack()}, 4)),
+    "a call, text protocol": checkpoint(b"cos\nsystem\n(S'touch pickle-was-executed'\ntR."),
+    "an instance": checkpoint(b"(cos\nsystem\nX\x01\0\0\0ao."),
+    "an extension": checkpoint(b"\x80\x02\x82\x01."),
+    "protocol 9": checkpoint(b"\x80\x09}."),
+    "an empty stack": checkpoint(b"\x80\x02" + b"0" * 10 + b"."),
+    "no stop": checkpoint(b"\x80\x02" + b"N0" * 1000),
+    "a million dictionaries": checkpoint(b"\x80\x02(" + b"}" * 2_000_000 + b"t."),
+    "a long loop": checkpoint(b"\x80\x02" + b"N0" * 3_000_000 + b"N."),
+    "a large pickle": checkpoint(b"\x80\x02" + b"N0" * 12_000_000 + b"N."),
+    "a large pickle, compressed": checkpoint(b"\x80\x02" + b"N0" * 50_000_000 + b"N.", compression=zipfile.ZIP_DEFLATED),
+    "a tower of references": checkpoint(b"\x80\x02]q\0" + b"".join(b"(h%ch%ctq%c" % (i, i, i + 1) for i in range(200)) + b"."),
+    "a tower as a key": checkpoint(
+        b"\x80\x02}" + b"Nq\0" + b"".join(b"(h%ch%ctq%c" % (i, i, i + 1) for i in range(200)) + b"Ns."),
+    "a dictionary that holds itself": checkpoint(b"\x80\x02}q\0X\x01\0\0\0ah\0s."),
+    "a huge string": checkpoint(b"\x80\x02X" + struct.pack("<I", 2**31) + b"abc."),
+    "a huge integer": checkpoint(b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"abc."),
+    "a negative length": checkpoint(b"\x80\x02\x8b" + struct.pack("<i", -5) + b"abc."),
+    "2 GB of numbers": checkpoint(tensor((2**14, 2**15), (2**15, 1), 2**29), FLOATS),
+    "2 GB of one number": checkpoint(tensor((2**14, 2**15), (0, 0)), FLOATS),
+    "more than there is": checkpoint(tensor((3, 3), (3, 1)), FLOATS),
+    "behind its end": checkpoint(tensor((2, 2), (2, 1), offset=2), FLOATS),
+    "negative sizes": checkpoint(tensor((-2, 2), (2, 1)), FLOATS),
+    "negative strides": checkpoint(tensor((2, 2), (-2, 1)), FLOATS),
+    "huge sizes": checkpoint(tensor((2**62, 2), (2, 1)), FLOATS),
+    "a missing storage": checkpoint(tensor((2, 2), (2, 1), key="9"), FLOATS),
+    "a storage elsewhere": checkpoint(tensor((2, 2), (2, 1), key="../../../../../etc/passwd"), FLOATS),
+    "a storage of half a number": checkpoint(tensor((2, 2), (2, 1)), [("0", b"\0" * 15)]),
+    "a byte order nobody knows": checkpoint(tensor((2, 2), (2, 1)), FLOATS, extra=[("archive/byteorder", b"middle")]),
+    "a zip bomb": checkpoint(tensor((2**13, 2**13), (2**13, 1), 2**26), [("0", b"\0" * 2**28)], zipfile.ZIP_DEFLATED),
+    "thirty thousand entries": checkpoint(b"\x80\x02}.", extra=[(f"archive/x{i}", b"") for i in range(30_000)]),
+    "a tensor without a partner": checkpoint(tensor((2, 2), (2, 1)), FLOATS),
+    "old, of another kind": pickle.dumps(3, 2),
+    "old, without storages": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
+    + tensor((2, 2), (2, 1)) + pickle.dumps(["0"], 2),
+    "old, with a storage of 2**60 numbers": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
+    + tensor((2, 2), (2, 1)) + pickle.dumps(["0"], 2) + struct.pack("<q", 2**60) + b"\0" * 16,
+    "safetensors, cut": struct.pack("<Q", 1000) + b'{"a": ',
+    "safetensors, a header of 2 GB": struct.pack("<Q", 2**31) + b'{"a": 1}',
+    "safetensors, no header": struct.pack("<Q", 0) + b"{",
+    "safetensors, nested": safetensors(b'{"a":' + b"[" * 100000 + b"]" * 100000 + b"}"),
+    "safetensors, twice": safetensors(b'{"a": 1, "a": 2}'),
+    "safetensors, 2 GB of numbers": safetensors({"weight_ih_l0": {"dtype": "F32", "shape": [2**14, 2**15], "data_offsets": [0, 2**31]}}, b""),
+    "safetensors, a shape that does not fit": safetensors({"w": {"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}}, b"abcd"),
+    "safetensors, negative": safetensors({"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}, b"abcd"),
+    "safetensors, no type": safetensors({"w": {"dtype": "F4", "shape": [1], "data_offsets": [0, 4]}}, b"abcd"),
+    "safetensors, overlapping": safetensors(
+        {name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in ("weight_ih_l0", "weight_hh_l0")}, b"abcd"),
+    "safetensors, millions of lists": safetensors(b'{"a": [' + b"[]," * 1_300_000 + b"[]]}"),
+    "safetensors, endless digits": safetensors(b'{"a": ' + b"1" * 1_000_000 + b"}"),
+}  # fmt: skip
+
+
+def test_a_hostile_file_is_refused_at_once_and_nothing_in_it_is_executed(tmp_path):
+    assert_refused(tmp_path, LIES, "librnn.torch.load(path, batch_first=False)", setup=f"os.chdir({str(tmp_path)!r})")
+    assert not (tmp_path / "pickle-was-executed").exists()
+
+
+@pytest.mark.parametrize("name", ["lstm.pt", "lstm_old.pt", "lstm.safetensors", "tagger_checkpoint.pt"])
+def test_a_damaged_file_is_an_error_or_a_model_of_other_numbers(name, tmp_path):
+    for _, content in cut_and_flipped((VECTORS / name).read_bytes(), flips=150):
+        path = tmp_path / "damaged"
+        path.write_bytes(content)
+        try:
+            librnn.torch.load(path, batch_first=False)
+        except librnn.RNNError:
+            pass
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    for path in (tmp_path / "none.pt", tmp_path):
+        with pytest.raises(librnn.RNNError) as caught:
+            librnn.torch.load(path)
+        assert caught.value.status == "RNN_ERROR_IO"
+    with pytest.raises(librnn.RNNError, match="expected a path"):
+        librnn.torch.load(3)

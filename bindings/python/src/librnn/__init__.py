@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from . import _abi, audio, keras, losses, optim, plot, torch
+from . import _abi, audio, keras, losses, onnx, optim, plot, torch
 from ._arrays import positive
 from .activations import Activation
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -64,6 +64,7 @@ __all__ = [
     "EpochReport",
     "History",
     "losses",
+    "onnx",
     "optim",
     "plot",
     "torch",

@@ -35,11 +35,7 @@ dependencies: ## what tests need and is missing: apt packages, and Python packag
 
 swift-test: ## the Swift tests, in a debug build
 	@echo "== Swift tests"
-	@# SwiftPM does not rebuild the kernels when only a body changed, and would test the old ones.
-	@for set in Baseline V3 V4; do \
-	  object=.build/debug/RNNKernels$$set.build/Kernels.swift.o; \
-	  if [ -e $$object ] && [ -n "$$(find Sources/RNNKernelBodies -newer $$object)" ]; then rm -f $$object; fi; \
-	done
+	@scripts/drop-stale-kernels .build/debug
 	swift test --disable-swift-testing
 
 c-test: ## the C programs of bindings/c, alone and under valgrind; the header; an installed tree

@@ -9,7 +9,7 @@ import Synchronization
 /// steal time from the very threads that are waited for, where processors are shared. A forked child begins without
 /// workers.
 public enum ThreadPool {
-  private static let largestCount = 1024
+  public static let largestCount = 1024
   /// Some 20 µs: longer than the gap between two products of a pass, much shorter than a time slice.
   private static let spinCount = 2_000
 
@@ -71,15 +71,18 @@ public enum ThreadPool {
   ///
   /// - Parameter parts: At most `limit`; 1 runs on the caller alone.
   public static func run(parts: Int, _ body: (Int) -> Void) {
-    guard parts > 1, begin() else {
-      for part in 0..<parts { body(part) }
-      return
-    }
+    if parts > 1, runTogether(parts: parts, body) { return }
+    for part in 0..<parts { body(part) }
+  }
+
+  /// `run` for parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
+  /// a thread cannot be had.
+  public static func runTogether(parts: Int, _ body: (Int) -> Void) -> Bool {
+    guard begin() else { return false }
     let workers = min(parts, largestCount) - 1
-    guard startWorkers(workers) else {
+    guard parts <= largestCount, startWorkers(workers) else {
       shared.pointee.isBusy.store(false, ordering: .releasing)
-      for part in 0..<parts { body(part) }
-      return
+      return false
     }
     withoutActuallyEscaping(body) { call in
       withUnsafePointer(to: call) { pointer in
@@ -97,6 +100,22 @@ public enum ThreadPool {
       }
     }
     shared.pointee.isBusy.store(false, ordering: .releasing)
+    return true
+  }
+
+  /// Whether `parts` threads would begin at once; if not, wakes those that sleep, for a later call: whoever has less to do than
+  /// it takes to wake a thread (some 50 µs) does it alone.
+  public static func isAwake(parts: Int) -> Bool {
+    if shared.pointee.workerCount.load(ordering: .relaxed) < parts - 1 {
+      guard begin() else { return false }
+      _ = startWorkers(min(parts, largestCount) - 1)
+      shared.pointee.isBusy.store(false, ordering: .releasing)
+      return false
+    }
+    if shared.pointee.sleepers.load(ordering: .relaxed) == 0 { return true }
+    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    rnn_cpu_futex_wake(wakeUp, Int32.max)
+    return false
   }
 
   private static func begin() -> Bool {
@@ -160,6 +179,7 @@ public enum ThreadPool {
           if shared.pointee.job.load(ordering: .sequentiallyConsistent) == seen {
             rnn_cpu_futex_wait(wakeUp, ticket)
           }
+          spins = 0
           shared.pointee.sleepers.wrappingSubtract(1, ordering: .sequentiallyConsistent)
         }
         job = shared.pointee.job.load(ordering: .acquiring)
@@ -187,4 +207,32 @@ public func slice(of count: Int, part index: Int, parts: Int, unit: Int) -> Rang
   let units = (count + unit - 1) / unit
   let begin = units * index / parts * unit, end = units * (index + 1) / parts * unit
   return min(begin, count)..<min(end, count)
+}
+
+/// Where the threads of one job wait for each other, again and again. A short wait is a few loads; a long one yields, as the others
+/// may need the processor.
+public final class StepBarrier: Sendable {
+  private let arrived = Atomic<Int>(0)
+  private let generation = Atomic<Int>(0)
+
+  public init() {}
+
+  /// Returns when `count` threads are here.
+  public func wait(count: Int) {
+    let own = generation.load(ordering: .acquiring)
+    if arrived.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == count {
+      arrived.store(0, ordering: .relaxed)
+      generation.store(own &+ 1, ordering: .releasing)
+      return
+    }
+    var spins = 0
+    while generation.load(ordering: .acquiring) == own {
+      spins &+= 1
+      if spins > 100_000 {
+        sched_yield()
+      } else if spins > 200 {
+        rnn_cpu_pause()
+      }
+    }
+  }
 }

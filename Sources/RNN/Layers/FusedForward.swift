@@ -47,11 +47,11 @@ extension RecurrentWeights {
     let width = layout.stateWidth, rowWidth = layout.rowWidth
     // X W_x + b of all steps.
     if usesThreads {
-      fused.inputWeight.multiplyOnThreads(
+      fused.inputWeight?.multiplyOnThreads(
         kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
         output: gates, outputRowStride: rowWidth)
     } else {
-      fused.inputWeight.multiply(
+      fused.inputWeight?.multiply(
         kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
         output: gates, outputRowStride: rowWidth)
     }
@@ -109,6 +109,7 @@ extension FusedWeights.Layer {
       self.cell, order: order, candidateOrder: candidateOrder, depth: layout.units, steps: steps, rows: rows,
       panelCount: layout.panelCount, width: layout.width, x: x, weight: weight, hidden: hidden, nextHidden: nextHidden,
       sums: scratch.sums)
+    arguments.isBFloat16 = isBFloat16
     arguments.candidateWeight = candidateWeight
     arguments.candidateBias = candidateBias
     (arguments.cell, arguments.term, arguments.update) = (cell, scratch.term, scratch.update)

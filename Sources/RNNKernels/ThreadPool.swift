@@ -57,6 +57,9 @@ public enum ThreadPool {
     return memory
   }()
 
+  /// For the parts of `runTogether`, which are all of the pool that computes.
+  public static let barrier = StepBarrier()
+
   /// What sleepers wait for; changes with every job. By itself, since the operating system is told its address.
   nonisolated(unsafe) private static let wakeUp: UnsafeMutablePointer<Atomic<UInt32>> = {
     let memory = UnsafeMutablePointer<Atomic<UInt32>>.allocate(capacity: 1)
@@ -77,7 +80,9 @@ public enum ThreadPool {
 
   /// `run` for parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
   /// a thread cannot be had.
-  public static func runTogether(parts: Int, _ body: (Int) -> Void) -> Bool {
+  ///
+  /// - Parameter patience: Nanoseconds that the caller, when it is done, waits for the others before they are ``late``.
+  public static func runTogether(parts: Int, patience: UInt64 = .max, _ body: (Int) -> Void) -> Bool {
     guard begin() else { return false }
     let workers = min(parts, largestCount) - 1
     guard parts <= largestCount, startWorkers(workers) else {
@@ -95,7 +100,7 @@ public enum ThreadPool {
           rnn_cpu_futex_wake(wakeUp, Int32.max)
         }
         call(0)
-        waitForWorkers()
+        waitForWorkers(patience)
         Self.body = nil
       }
     }
@@ -122,17 +127,62 @@ public enum ThreadPool {
     !shared.pointee.isBusy.exchange(true, ordering: .acquiring)
   }
 
-  private static func waitForWorkers() {
+  private static func waitForWorkers(_ patience: UInt64) {
+    wait(patience) { shared.pointee.pending.load(ordering: .acquiring) == 0 }
+  }
+
+  /// Waits: a few loads, then pauses, and after some 20 µs it yields, as the others may need this processor.
+  @inline(__always)
+  fileprivate static func wait(_ patience: UInt64, until isDone: () -> Bool) {
     var spins = 0
-    while true {
-      let pending = shared.pointee.pending.load(ordering: .acquiring)
-      if pending == 0 { return }
-      if spins < spinCount {
-        spins += 1
-        rnn_cpu_pause()
-      } else {
+    var start: UInt64 = 0
+    while !isDone() {
+      spins &+= 1
+      if spins > spinCount {
+        if spins == spinCount &+ 1 { start = nanoseconds() }
         sched_yield()
+      } else if spins > 200 {
+        rnn_cpu_pause()
       }
+    }
+    if spins > spinCount, nanoseconds() &- start > patience { late() }
+  }
+
+  // MARK: - Threads that are kept waiting
+
+  private static let avoidedUntil = Atomic<UInt64>(0)
+  private static let avoidance = Atomic<UInt64>(shortestAvoidance)
+  private static let lateCount = Atomic<Int>(0)
+  private static var shortestAvoidance: UInt64 { 2_000_000 }
+  private static var longestAvoidance: UInt64 { 1_000_000_000 }
+
+  private static func nanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(bitPattern: Int64(time.tv_sec &* 1_000_000_000 &+ time.tv_nsec))
+  }
+
+  /// Whether threads may share work in which they wait for each other often. Not for a while after they were late: other processes
+  /// have the processors then, and every wait would be as long as a time slice.
+  public static var maySynchronize: Bool {
+    let until = avoidedUntil.load(ordering: .relaxed)
+    return until == 0 || nanoseconds() >= until
+  }
+
+  /// How often a thread was late.
+  public static var lateThreads: Int { lateCount.load(ordering: .relaxed) }
+
+  fileprivate static func late() {
+    lateCount.wrappingAdd(1, ordering: .relaxed)
+    let time = avoidance.load(ordering: .relaxed)
+    avoidedUntil.store(nanoseconds() &+ time, ordering: .relaxed)
+    avoidance.store(min(2 &* time, longestAvoidance), ordering: .relaxed)
+  }
+
+  /// Tells that threads shared work and none was late.
+  public static func wasPunctual() {
+    if avoidance.load(ordering: .relaxed) != shortestAvoidance {
+      avoidance.store(shortestAvoidance, ordering: .relaxed)
     }
   }
 
@@ -209,30 +259,21 @@ public func slice(of count: Int, part index: Int, parts: Int, unit: Int) -> Rang
   return min(begin, count)..<min(end, count)
 }
 
-/// Where the threads of one job wait for each other, again and again. A short wait is a few loads; a long one yields, as the others
-/// may need the processor.
+/// Where the threads of one job wait for each other, again and again.
 public final class StepBarrier: Sendable {
   private let arrived = Atomic<Int>(0)
   private let generation = Atomic<Int>(0)
 
   public init() {}
 
-  /// Returns when `count` threads are here.
-  public func wait(count: Int) {
+  /// Returns when `count` threads are here. Whoever waits longer than `patience`, in nanoseconds, tells the pool.
+  public func wait(count: Int, patience: UInt64) {
     let own = generation.load(ordering: .acquiring)
     if arrived.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == count {
       arrived.store(0, ordering: .relaxed)
       generation.store(own &+ 1, ordering: .releasing)
       return
     }
-    var spins = 0
-    while generation.load(ordering: .acquiring) == own {
-      spins &+= 1
-      if spins > 100_000 {
-        sched_yield()
-      } else if spins > 200 {
-        rnn_cpu_pause()
-      }
-    }
+    ThreadPool.wait(patience) { generation.load(ordering: .acquiring) != own }
   }
 }

@@ -29,7 +29,6 @@ final class StreamPlan<Scalar: KernelScalar> {
   private var stages: [PreparedKernel?] = []
   private var isShared: [Bool] = []
   private var sharedSize = 0
-  private let barrier = StepBarrier()
   private let products: AlignedBuffer<ProductArguments<Scalar>>
   private let steps: AlignedBuffer<FusedArguments<Scalar>>
   private var productCount = 0, stepCount = 0
@@ -277,18 +276,23 @@ final class StreamPlan<Scalar: KernelScalar> {
   }
 
   private func stepTogether() -> Bool {
-    guard sharedSize >= Self.wakingSize || ThreadPool.isAwake(parts: threadCount) else { return false }
-    let count = threadCount
-    return ThreadPool.runTogether(parts: count) { part in
+    guard ThreadPool.maySynchronize, sharedSize >= Self.wakingSize || ThreadPool.isAwake(parts: threadCount) else { return false }
+    let count = threadCount, patience = self.patience, lateThreads = ThreadPool.lateThreads
+    let isDone = ThreadPool.runTogether(parts: count, patience: patience) { part in
       var isAfterShared = false
       for stage in 0..<isShared.count {
         // Before a shared stage all must have what the first thread did alone; after it the first must have all parts.
-        if stage > 0, isAfterShared || isShared[stage] { barrier.wait(count: count) }
+        if stage > 0, isAfterShared || isShared[stage] { ThreadPool.barrier.wait(count: count, patience: patience) }
         if let call = stages[stage &* count &+ part] { call() }
         isAfterShared = isShared[stage]
       }
     }
+    if isDone, ThreadPool.lateThreads == lateThreads { ThreadPool.wasPunctual() }
+    return isDone
   }
+
+  /// Nanoseconds: more than a thread takes for the whole step, even from memory.
+  private var patience: UInt64 { UInt64(50_000 + sharedSize / 8) }
 
   /// Steps from and to memory of the caller, which lie one after the other. Must run inside `withNumericMode`.
   func process(

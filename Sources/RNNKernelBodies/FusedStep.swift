@@ -1,3 +1,5 @@
+import CRNNSupport
+
 // A recurrent layer over time, fused: the recurrent product of a few units and the gates that follow from it, unit by unit, so that sums
 // never leave the first-level cache. Each sum has the order of the unfused product (docs/contract.md), each gate the same
 // operations: the results are those of the unfused kernels, bit for bit, which is how they are tested.
@@ -690,9 +692,24 @@ func fusedSource<Scalar>(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePo
 }
 
 @inlinable @inline(__always)
+func prefetch<Scalar>(_ p: UnsafePointer<Scalar>, count: Int) {
+  var line = UnsafeRawPointer(p)
+  let end = line + count &* MemoryLayout<Scalar>.stride
+  while line < end {
+    rnn_cpu_prefetch(line)
+    line += 64
+  }
+}
+
+@inlinable @inline(__always)
 func fusedStep<T: KernelTarget>(
   _ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, x: UnsafePointer<T.Scalar>, backwards: Bool
 ) {
+  if a.pointee.panelCount &* T.width < a.pointee.depth {
+    // Another thread has written these. All lines at once, as each is some 100 ns away.
+    prefetch(a.pointee.phases == 2 ? a.pointee.term : a.pointee.hidden, count: a.pointee.depth)
+    prefetch(a.pointee.input, count: a.pointee.inputDepth)
+  }
   switch a.pointee.cellKind {
   case .vanillaTanh, .vanillaRelu: fusedPass(FusedVanilla<T>.self, a, x, backwards: backwards, a.pointee.order)
   case .lstm: fusedLSTM(T.self, a, x, backwards)

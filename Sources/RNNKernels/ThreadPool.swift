@@ -27,11 +27,16 @@ public enum ThreadPool {
   }()
 
   private typealias Call = (Int) -> Void
+  /// What each thread of a job calls, with its part. Plain pointers: counting references to a closure would cost more than a short job.
+  public typealias Body = @convention(c) (_ context: UnsafeRawPointer, _ part: Int) -> Void
 
   /// The words that threads share; each on a cache line of its own.
   private struct Shared: ~Copyable {
     /// Job number · 2^16 + parts: one word, so that a worker that comes late never mixes two jobs.
     let job = Atomic<UInt64>(0)
+    /// The job's body, beside it so that both come in one transfer; `context` lives until all parts are done.
+    var body: Body?
+    var context: UnsafeRawPointer?
     private let padding1 = SIMD16<Int32>()
     let sleepers = Atomic<Int>(0)
     private let padding2 = SIMD16<Int32>()
@@ -67,9 +72,6 @@ public enum ThreadPool {
     return memory
   }()
 
-  /// The job's body; lives on the caller's stack until all parts are done.
-  nonisolated(unsafe) private static var body: UnsafePointer<Call>?
-
   /// Calls `body` once for each part, on as many threads, and returns when all are done.
   ///
   /// - Parameter parts: At most `limit`; 1 runs on the caller alone.
@@ -83,27 +85,36 @@ public enum ThreadPool {
   ///
   /// - Parameter patience: Nanoseconds that the caller, when it is done, waits for the others before they are ``late``.
   public static func runTogether(parts: Int, patience: UInt64 = .max, _ body: (Int) -> Void) -> Bool {
+    withoutActuallyEscaping(body) { call in
+      withUnsafePointer(to: call) { pointer in
+        runTogether(parts: parts, patience: patience, UnsafeRawPointer(pointer)) { context, part in
+          context.assumingMemoryBound(to: Call.self).pointee(part)
+        }
+      }
+    }
+  }
+
+  /// The same without a closure: allocates nothing once the threads are there.
+  public static func runTogether(
+    parts: Int, patience: UInt64, _ context: UnsafeRawPointer, _ body: @escaping Body
+  ) -> Bool {
     guard begin() else { return false }
     let workers = min(parts, largestCount) - 1
     guard parts <= largestCount, startWorkers(workers) else {
       shared.pointee.isBusy.store(false, ordering: .releasing)
       return false
     }
-    withoutActuallyEscaping(body) { call in
-      withUnsafePointer(to: call) { pointer in
-        Self.body = pointer
-        shared.pointee.pending.store(UInt32(workers), ordering: .relaxed)
-        let number = shared.pointee.job.load(ordering: .relaxed) >> 16 &+ 1
-        shared.pointee.job.store(number << 16 | UInt64(parts), ordering: .releasing)
-        wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
-          rnn_cpu_futex_wake(wakeUp, Int32.max)
-        }
-        call(0)
-        waitForWorkers(patience)
-        Self.body = nil
-      }
+    shared.pointee.body = body
+    shared.pointee.context = context
+    shared.pointee.pending.store(UInt32(workers), ordering: .relaxed)
+    let number = shared.pointee.job.load(ordering: .relaxed) >> 16 &+ 1
+    shared.pointee.job.store(number << 16 | UInt64(parts), ordering: .releasing)
+    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+      rnn_cpu_futex_wake(wakeUp, Int32.max)
     }
+    body(context, 0)
+    waitForWorkers(patience)
     shared.pointee.isBusy.store(false, ordering: .releasing)
     return true
   }
@@ -236,7 +247,7 @@ public enum ThreadPool {
       }
       seen = job
       guard index < Int(job & 0xffff) else { continue }
-      body?.pointee(index)
+      if let body = shared.pointee.body, let context = shared.pointee.context { body(context, index) }
       shared.pointee.pending.wrappingSubtract(1, ordering: .releasing)
     }
   }

@@ -1,5 +1,42 @@
 import RNNKernels
 
+/// A step in stages, for several threads.
+private struct SharedStep: BitwiseCopyable {
+  /// Of each stage `threadCount` calls; one that is not shared has nil for all threads but the first.
+  let calls: UnsafeMutablePointer<PreparedKernel?>
+  let isShared: UnsafeMutablePointer<Bool>
+  let threadCount: Int
+  var stageCount = 0
+  /// Nanoseconds: more than a thread takes for the whole step, even from memory.
+  var patience: UInt64 = 50_000
+
+  /// What thread `part` does of a step.
+  func run(_ part: Int) {
+    var isAfterShared = false
+    for stage in 0..<stageCount {
+      // Before a shared stage all must have what the first thread did alone; after it the first must have all parts.
+      if stage > 0, isAfterShared || isShared[stage] { ThreadPool.barrier.wait(count: threadCount, patience: patience) }
+      if let call = calls[stage &* threadCount &+ part] { call() }
+      isAfterShared = isShared[stage]
+    }
+  }
+}
+
+extension SharedStep {
+  /// Together with the pool's threads; false, and nothing is done, if they are busy.
+  static func run(_ step: UnsafePointer<SharedStep>) -> Bool {
+    let lateThreads = ThreadPool.lateThreads
+    let isDone = ThreadPool.runTogether(
+      parts: step.pointee.threadCount, patience: step.pointee.patience, UnsafeRawPointer(step), runSharedStep)
+    if isDone, ThreadPool.lateThreads == lateThreads { ThreadPool.wasPunctual() }
+    return isDone
+  }
+}
+
+private func runSharedStep(_ step: UnsafeRawPointer, _ part: Int) {
+  step.assumingMemoryBound(to: SharedStep.self).pointee.run(part)
+}
+
 /// One step of a stream as a list of kernel calls whose arguments are ready: what a step does is to make the calls.
 ///
 /// For networks of inputs, recurrent layers with fused steps and linear layers. It has a state of its own, in the layout of the
@@ -25,9 +62,10 @@ final class StreamPlan<Scalar: KernelScalar> {
   /// The whole step on one thread.
   private let calls: AlignedBuffer<PreparedKernel>
   private var callCount = 0
-  /// The same in stages: of each stage `threadCount` calls; one that is not shared has nil for all threads but the first.
-  private var stages: [PreparedKernel?] = []
-  private var isShared: [Bool] = []
+  /// The same for several threads.
+  private let stageCalls: AlignedBuffer<PreparedKernel?>
+  private let stageIsShared: AlignedBuffer<Bool>
+  private let sharedStep: AlignedBuffer<SharedStep>
   private var sharedSize = 0
   private let products: AlignedBuffer<ProductArguments<Scalar>>
   private let steps: AlignedBuffer<FusedArguments<Scalar>>
@@ -85,6 +123,13 @@ final class StreamPlan<Scalar: KernelScalar> {
     products = try makeBuffer(
       ProductArguments<Scalar>.self, count: (recurrent + linear) * (threadCount + 1), for: "a stream")
     calls = try makeBuffer(PreparedKernel.self, count: 2 * recurrent + linear, for: "a stream")
+    // A layer is a product and two halves of a step.
+    let stages = 3 * recurrent + linear
+    stageCalls = try makeBuffer(PreparedKernel?.self, count: stages * threadCount, for: "a stream")
+    stageIsShared = try makeBuffer(Bool.self, count: stages, for: "a stream")
+    sharedStep = try makeBuffer(SharedStep.self, count: 1, for: "a stream")
+    sharedStep.baseAddress.initialize(
+      to: SharedStep(calls: stageCalls.baseAddress, isShared: stageIsShared.baseAddress, threadCount: threadCount))
     steps = try makeBuffer(FusedArguments<Scalar>.self, count: recurrent * (2 * threadCount + 1), for: "a stream")
     var plan = MemoryPlan()
     for layer in fused.layers {
@@ -195,8 +240,10 @@ final class StreamPlan<Scalar: KernelScalar> {
   }
 
   private func addStage(_ parts: [PreparedKernel?], isShared: Bool) {
-    stages += parts
-    self.isShared.append(isShared)
+    let stage = sharedStep.baseAddress.pointee.stageCount
+    for (part, call) in parts.enumerated() { stageCalls.baseAddress[stage * threadCount + part] = call }
+    stageIsShared.baseAddress[stage] = isShared
+    sharedStep.baseAddress.pointee.stageCount = stage + 1
   }
 
   private func addProduct(_ whole: ProductArguments<Scalar>) {
@@ -211,6 +258,7 @@ final class StreamPlan<Scalar: KernelScalar> {
       return addStage([call] + Array(repeating: nil, count: threadCount - 1), isShared: false)
     }
     sharedSize += size
+    sharedStep.baseAddress.pointee.patience = UInt64(50_000 + sharedSize / 8)
     addStage(
       (0..<threadCount).map { part in
         let own = slice(of: whole.outputs, part: part, parts: threadCount, unit: width)
@@ -234,6 +282,7 @@ final class StreamPlan<Scalar: KernelScalar> {
       return addStage([call] + Array(repeating: nil, count: threadCount - 1), isShared: false)
     }
     sharedSize += size
+    sharedStep.baseAddress.pointee.patience = UInt64(50_000 + sharedSize / 8)
     for phase in whole.cellKind == .gruBefore ? [1, 2] : [3] as [UInt8] {
       addStage(
         (0..<threadCount).map { part in
@@ -277,22 +326,8 @@ final class StreamPlan<Scalar: KernelScalar> {
 
   private func stepTogether() -> Bool {
     guard ThreadPool.maySynchronize, sharedSize >= Self.wakingSize || ThreadPool.isAwake(parts: threadCount) else { return false }
-    let count = threadCount, patience = self.patience, lateThreads = ThreadPool.lateThreads
-    let isDone = ThreadPool.runTogether(parts: count, patience: patience) { part in
-      var isAfterShared = false
-      for stage in 0..<isShared.count {
-        // Before a shared stage all must have what the first thread did alone; after it the first must have all parts.
-        if stage > 0, isAfterShared || isShared[stage] { ThreadPool.barrier.wait(count: count, patience: patience) }
-        if let call = stages[stage &* count &+ part] { call() }
-        isAfterShared = isShared[stage]
-      }
-    }
-    if isDone, ThreadPool.lateThreads == lateThreads { ThreadPool.wasPunctual() }
-    return isDone
+    return SharedStep.run(sharedStep.baseAddress)
   }
-
-  /// Nanoseconds: more than a thread takes for the whole step, even from memory.
-  private var patience: UInt64 { UInt64(50_000 + sharedSize / 8) }
 
   /// Steps from and to memory of the caller, which lie one after the other. Must run inside `withNumericMode`.
   func process(

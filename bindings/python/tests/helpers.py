@@ -1,17 +1,22 @@
 """Layers, arrays and comparisons that the tests share."""
 
+import importlib.util
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import librnn
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
+#: Where scripts/install-dependencies puts the packages of examples/models.txt.
+PACKAGES = ROOT / "build" / "models"
 
 #: Every cell: a name for the test, the class, its own keywords.
 CELLS = {
@@ -87,3 +92,51 @@ def python(code, **environment):
     )
     assert result.returncode == 0, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
     return result.stdout
+
+
+def traces(model):
+    """The folder with what a pretrained model computes in the system that it comes from; skips where there is none."""
+    folder = CONFORMANCE / "models" / model
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+def package(name):
+    """The wheel of a package of examples/models.txt; skips where it was not downloaded."""
+    wheels = sorted(PACKAGES.glob(f"{name.replace('-', '_')}-*.whl"))
+    if not wheels:
+        pytest.skip(f"{PACKAGES} has no {name}; scripts/install-dependencies downloads it")
+    return wheels[-1]
+
+
+def example(path):
+    """A script of the examples as a module; several of them have the same file name."""
+    spec = importlib.util.spec_from_file_location(path.replace("/", "_").removesuffix(".py"), ROOT / "examples" / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def script(path, *arguments, check=True, **options):
+    """A script of the examples, run in a process of its own, as this one finds librnn."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(librnn.__file__).resolve().parents[1])}
+    command = [sys.executable, str(ROOT / "examples" / path), *map(str, arguments)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300, **options)
+    assert not check or ended.returncode == 0, ended.stdout + ended.stderr
+    return ended
+
+
+def c_program(source, folder):
+    """A C program of the examples, compiled into a folder against the library that the tests use; skips without a compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library = Path(os.environ.get("LIBRNN_LIBRARY") or ROOT / "build" / "librnn.so").resolve()
+    program = folder / Path(source).stem
+    strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2"]
+    subprocess.run(
+        [compiler, *strict, "-I", ROOT / "include", ROOT / "examples" / source, library, f"-Wl,-rpath,{library.parent}", "-lm",
+         "-o", program], check=True,
+    )  # fmt: skip
+    return program

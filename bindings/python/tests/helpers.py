@@ -3,10 +3,12 @@
 import importlib.util
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Dict, NamedTuple
 
 import numpy as np
 import pytest
@@ -140,3 +142,49 @@ def c_program(source, folder):
          "-o", program], check=True,
     )  # fmt: skip
     return program
+
+
+#: Runs a program, which ends with status 99 on errors of memory and definite leaks. ("Possibly lost": cmake/tests.cmake.)
+VALGRIND = [
+    "valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite,indirect",
+    "--errors-for-leak-kinds=definite,indirect",
+]  # fmt: skip
+
+#: Counts allocations of the program into which it is loaded, and prints them when that ends.
+COUNTER = r"""
+#include <stdio.h>
+#include <stddef.h>
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+static long count;
+void *malloc(size_t size) { count++; return __libc_malloc(size); }
+void *calloc(size_t number, size_t size) { count++; return __libc_calloc(number, size); }
+void *realloc(void *memory, size_t size) { count++; return __libc_realloc(memory, size); }
+void *aligned_alloc(size_t alignment, size_t size) { count++; return __libc_memalign(alignment, size); }
+int posix_memalign(void **memory, size_t alignment, size_t size) {
+  count++;
+  return (*memory = __libc_memalign(alignment, size)) ? 0 : 12;
+}
+__attribute__((destructor)) static void report(void) { fprintf(stderr, "allocations: %ld\n", count); }
+"""
+
+
+class AllocationCounter(NamedTuple):
+    """What a C program has to be run with, so that it says how often it allocated memory."""
+
+    environment: Dict[str, str]
+
+    @staticmethod
+    def count(stderr):
+        return int(re.search(r"allocations: (\d+)", stderr).group(1))
+
+
+def allocation_counter(folder):
+    """A counter of allocations, compiled into a folder; skips where the C library is not glibc."""
+    (folder / "counter.c").write_text(COUNTER)
+    library = folder / "counter.so"
+    if subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "counter.c"], capture_output=True).returncode:
+        pytest.skip("allocations are counted with glibc and cc only")
+    return AllocationCounter({"LD_PRELOAD": str(library)})

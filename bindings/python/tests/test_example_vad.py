@@ -7,32 +7,12 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import CONFORMANCE, c_program, package, script, traces
+from helpers import CONFORMANCE, VALGRIND, allocation_counter, c_program, package, script, traces
 
 import librnn
 
 RECORDINGS = ("librivox_0870", "goforward", "numbers")
 RATE, FRAME = 16000, 512
-
-#: Counts allocations of the program into which it is loaded, and prints them when that ends.
-COUNTER = r"""
-#include <stdio.h>
-#include <stddef.h>
-extern void *__libc_malloc(size_t);
-extern void *__libc_calloc(size_t, size_t);
-extern void *__libc_realloc(void *, size_t);
-extern void *__libc_memalign(size_t, size_t);
-static long count;
-void *malloc(size_t size) { count++; return __libc_malloc(size); }
-void *calloc(size_t number, size_t size) { count++; return __libc_calloc(number, size); }
-void *realloc(void *memory, size_t size) { count++; return __libc_realloc(memory, size); }
-void *aligned_alloc(size_t alignment, size_t size) { count++; return __libc_memalign(alignment, size); }
-int posix_memalign(void **memory, size_t alignment, size_t size) {
-  count++;
-  return (*memory = __libc_memalign(alignment, size)) ? 0 : 12;
-}
-__attribute__((destructor)) static void report(void) { fprintf(stderr, "allocations: %ld\n", count); }
-"""
 
 
 @pytest.fixture(scope="module")
@@ -148,16 +128,12 @@ def test_a_last_frame_that_is_short_is_filled_with_silence(program, models):
 
 
 def test_nothing_is_allocated_after_the_start(program, models, tmp_path):
-    (tmp_path / "counter.c").write_text(COUNTER)
-    built = subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "counter.so", tmp_path / "counter.c"], capture_output=True)
-    if built.returncode:
-        pytest.skip("no glibc")
-    counts = []
+    counter = allocation_counter(tmp_path)
+    counts = set()
     for seconds in (0.032, 1, 60):
         for options in ([], ["-p"]):
-            _, err = run(program, models, sound(seconds), *options, environment={"LD_PRELOAD": str(tmp_path / "counter.so")})
-            counts.append(int(re.search(r"allocations: (\d+)", err).group(1)))
-    assert min(counts) > 0 and len(set(counts)) == 1
+            counts.add(counter.count(run(program, models, sound(seconds), *options, environment=counter.environment)[1]))
+    assert len(counts) == 1 and min(counts) > 0
 
 
 def test_a_frame_takes_the_same_time_early_late_and_in_silence(program, models):
@@ -172,12 +148,10 @@ def test_a_frame_takes_the_same_time_early_late_and_in_silence(program, models):
 
 
 def test_valgrind_finds_no_error(program, models):
-    valgrind = shutil.which("valgrind")
-    if valgrind is None:
+    if shutil.which("valgrind") is None:
         pytest.skip("no valgrind")
     # Without AVX-512, which valgrind does not know.
-    leaks = ["--leak-check=full", "--show-leak-kinds=definite,indirect", "--errors-for-leak-kinds=definite,indirect"]
-    run(program, models, sound(0.2), before=[valgrind, "-q", "--error-exitcode=99", *leaks], environment={"RNN_FORCE_KERNELS": "x86-64-v3"})
+    run(program, models, sound(0.2), before=VALGRIND, environment={"RNN_FORCE_KERNELS": "x86-64-v3"})
 
 
 def test_the_wheel_has_the_weights_of_the_file(models, tmp_path):

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 from helpers import assert_same_bits, package, randoms, traces
+from nsnet2 import features_of, sound_of, spectra_of
 
 import librnn
 from librnn._cli import main
@@ -15,8 +16,6 @@ pytest.importorskip("onnx")
 #: onnxruntime, which made the traces, sums in float32 as librnn does, in another order: its GRU outputs are up to 1.8e-6 away
 #: from float64 ones (meta.json).
 TOLERANCE = 5e-6
-WINDOW, HOP = 320, 160
-LEAST_GAIN = 1e-4  # -80 dB, outside of the network
 
 
 @pytest.fixture(scope="module")
@@ -77,29 +76,16 @@ def test_frame_by_frame_and_in_a_batch_it_has_the_same_bits(model, trace):
 
 
 def test_noisy_sound_becomes_the_package_s_clean_sound(model, trace):
-    """The package's short-time Fourier transform and its inverse around the network: windows of 320 samples, 160 apart, and the
-    square root of a Hann window both ways.
-
-    The stored noisy sound is cut to 16 bits; the package worked on the sound before that, which is up to 2**-15 away.
-    """
-    sound = trace["noisy_i16"] / 2**15
-    window = np.sqrt(np.hanning(WINDOW))
-    frames = len(sound) // HOP
-    padded = np.append(sound, np.zeros(HOP))
-    spectra = np.stack([np.fft.rfft(window * padded[t * HOP : t * HOP + WINDOW]) for t in range(frames)])
+    """The stored noisy sound is cut to 16 bits; the package worked on the sound before that, which is up to 2**-15 away."""
+    spectra = spectra_of(trace["noisy_i16"] / 2**15)
 
     def clean(features):
-        gain = np.clip(model.run({"input": features[None]})["output"][0], LEAST_GAIN, 1)
-        samples = np.zeros(HOP * (frames - 1) + WINDOW)
-        for t, spectrum in enumerate(spectra * gain):
-            samples[t * HOP : t * HOP + WINDOW] += window * np.fft.irfft(spectrum)
-        return samples
+        return sound_of(spectra, model.run({"input": features[None]})["output"][0])
 
     # With the package's features the gains are its gains, and the cut off bits are all that is left of a difference.
     assert np.abs(clean(trace["feat"]) - trace["denoised"]).max() < 2**-15 + TOLERANCE
     # With features of the stored sound the gains follow its noise of -90 dB too: 76 dB below the clean sound, measured.
-    features = np.log10(np.maximum(np.abs(spectra) ** 2, 1e-12)).astype(np.float32)
-    difference = clean(features) - trace["denoised"]
+    difference = clean(features_of(spectra)) - trace["denoised"]
     assert np.sqrt(np.mean(difference**2)) < 3e-4 * np.sqrt(np.mean(trace["denoised"] ** 2))
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import CONFORMANCE, VALGRIND, allocation_counter, c_program, package, script, traces
+from helpers import CONFORMANCE, VALGRIND, allocation_counter, c_program, example, package, script, traces
 
 import librnn
 
@@ -16,11 +16,17 @@ RATE, FRAME = 16000, 512
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """The folder with the model files; the weights from wherever they can be had."""
+def weights_file():
+    """The weights, from wherever they can be had."""
     stored = CONFORMANCE / "models" / "silero_vad" / "silero_vad_16k.safetensors"
+    return stored if stored.exists() else package("silero-vad")
+
+
+@pytest.fixture(scope="module")
+def models(weights_file, tmp_path_factory):
+    """The folder with the model files."""
     folder = tmp_path_factory.mktemp("vad")
-    script("vad/convert.py", stored if stored.exists() else package("silero-vad"), folder)
+    script("vad/convert.py", weights_file, folder)
     return folder
 
 
@@ -83,6 +89,42 @@ def test_the_c_program_finds_the_traced_probabilities(program, models, trace, re
     assert found.shape == expected.shape and np.abs(found - expected).max() < 4e-6
     begins = [float(line.split("\t")[0]) for line in out.splitlines()]
     assert begins == [round(i * FRAME / RATE, 3) for i in range(len(expected))]
+
+
+def in_double_precision(weights, samples):
+    """The package's equations on its own tensors, in float64."""
+    w = {name: value.astype(np.float64) for name, value in weights.items()}
+    sigmoid, h, c = lambda x: 1 / (1 + np.exp(-x)), np.zeros(128), np.zeros(128)
+    padded, found = np.append(np.zeros(64), samples / 32768), []
+    for begin in range(0, len(samples), FRAME):
+        x = np.pad(padded[begin : begin + 64 + FRAME], (0, 64), mode="reflect")
+        spectra = w["stft_conv.weight"][:, 0] @ np.stack([x[hop : hop + 256] for hop in range(0, 512, 128)], 1)
+        x = np.hypot(spectra[:129], spectra[129:])
+        for layer, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2), ("conv4", 1)):
+            columns = np.pad(x, ((0, 0), (1, 1)))
+            x = np.stack([
+                np.tensordot(w[f"{layer}.weight"], columns[:, at : at + 3]) + w[f"{layer}.bias"] for at in range(0, x.shape[1], stride)
+            ], 1)  # fmt: skip
+            x = np.maximum(x, 0)
+        gates = w["lstm_cell.weight_ih"] @ x[:, 0] + w["lstm_cell.bias_ih"] + w["lstm_cell.weight_hh"] @ h + w["lstm_cell.bias_hh"]
+        i, f, g, o = np.split(gates, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        found.append(sigmoid(w["final_conv.weight"][0, :, 0] @ np.maximum(h, 0) + w["final_conv.bias"][0]))
+    return np.array(found)
+
+
+def test_the_c_program_finds_the_probabilities_of_double_precision(program, models, weights_file):
+    weights = example("vad/convert.py").read_weights(weights_file)
+    # A voice, more or less: the harmonics of 140 Hz, seven syllables in two seconds, some noise, and silence.
+    time = np.arange(RATE * 2) / RATE
+    voice = sum(np.sin(2 * np.pi * 140 * k * time + k) / k for k in range(1, 25)) * np.maximum(np.sin(7 * np.pi * time), 0)
+    samples = np.concatenate([sound(0.32), (5000 * voice).astype("<i2"), np.zeros(10 * FRAME, "<i2"), sound(0.64, seed=1)])
+    samples = samples[: len(samples) // FRAME * FRAME]
+    expected = in_double_precision(weights, samples)
+    assert expected.min() < 0.05 and expected.max() > 0.3
+    # As in the recordings: sums of up to 387 float32 products, one after the other.
+    assert np.abs(probabilities(run(program, models, samples, "-p")[0]) - expected).max() < 4e-6
 
 
 def segments(found, length):

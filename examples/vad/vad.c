@@ -42,10 +42,19 @@ static float conv2_weight[TAPS * 128 * 64], conv2_bias[64];
 static float conv3_weight[TAPS * 64 * 64], conv3_bias[64];
 static float conv4_weight[TAPS * 64 * FEATURES], conv4_bias[FEATURES];
 
+/** Reads a parameter of exactly `count` numbers: rnn_network_parameter_get itself takes a shorter one too. */
+static int read_parameter(rnn_network *front, const char *name, size_t count, float *out) {
+  rnn_tensor_info info = RNN_TENSOR_INFO_INIT;
+  if (rnn_network_parameter_get(front, name, out, count)) return failed(name);
+  for (size_t i = 0; rnn_network_parameter_info(front, i, &info) == RNN_OK; i++)
+    if (strcmp(info.name, name) == 0 && info.element_count == count) return 0;
+  return fprintf(stderr, "vad: %s has another size than in the model of convert.py\n", name), 1;
+}
+
 /** Reads a parameter [outputs, inputs], and turns it to [inputs, outputs]. */
 static int read_weight(rnn_network *front, const char *name, size_t inputs, size_t outputs, float *out) {
   static float stored[WINDOW * 2 * BINS]; /* the largest */
-  if (rnn_network_parameter_get(front, name, stored, inputs * outputs)) return failed(name);
+  if (read_parameter(front, name, inputs * outputs, stored)) return 1;
   for (size_t i = 0; i < inputs; i++)
     for (size_t o = 0; o < outputs; o++) out[i * outputs + o] = stored[o * inputs + i];
   return 0;
@@ -53,8 +62,7 @@ static int read_weight(rnn_network *front, const char *name, size_t inputs, size
 
 static int read_convolution(rnn_network *front, const char *weight_name, const char *bias_name, size_t inputs, size_t outputs,
                             float *weight, float *bias) {
-  if (read_weight(front, weight_name, TAPS * inputs, outputs, weight)) return 1;
-  return rnn_network_parameter_get(front, bias_name, bias, outputs) ? failed(bias_name) : 0;
+  return read_weight(front, weight_name, TAPS * inputs, outputs, weight) || read_parameter(front, bias_name, outputs, bias);
 }
 
 static int read_front_end(const char *path) {
@@ -118,8 +126,8 @@ typedef struct speech {
 enum { MINIMAL_PAUSE = RATE / 10, MARGIN = RATE * 3 / 100 };
 static const float speech_above = 0.5f, silence_below = 0.35f;
 
-static void print_time(const char *before, long sample, const char *after) {
-  printf("%s%.3f%s", before, (double)sample / RATE, after);
+static void print_time(long sample, char after) {
+  printf("%.3f%c", (double)sample / RATE, after);
   fflush(stdout);
 }
 
@@ -127,12 +135,12 @@ static void print_time(const char *before, long sample, const char *after) {
 static void follow(speech *state, float probability, long end) {
   if (probability >= speech_above) {
     state->silent_since = 0;
-    if (!state->speaking) print_time("", end - FRAME > MARGIN ? end - FRAME - MARGIN : 0, "\t");
+    if (!state->speaking) print_time(end - FRAME > MARGIN ? end - FRAME - MARGIN : 0, '\t');
     state->speaking = 1;
   } else if (probability < silence_below && state->speaking) {
     if (state->silent_since == 0) state->silent_since = end;
     if (end - state->silent_since < MINIMAL_PAUSE) return;
-    print_time("", state->silent_since + MARGIN - FRAME, "\n");
+    print_time(state->silent_since + MARGIN - FRAME, '\n');
     state->speaking = 0;
     state->silent_since = 0;
   }
@@ -182,12 +190,14 @@ int main(int argc, char **argv) {
     total += taken;
     if (taken > longest) longest = taken;
     received += (long)count;
-    if (every_frame)
-      printf("%.3f\t%.9g\n", (double)(frames * FRAME) / RATE, *probability), fflush(stdout);
-    else
+    if (every_frame) {
+      printf("%.3f\t%.9g\n", (double)(frames * FRAME) / RATE, *probability);
+      fflush(stdout);
+    } else {
       follow(&state, *probability, (frames + 1) * FRAME);
+    }
   }
-  if (state.speaking) print_time("", received, "\n");
+  if (state.speaking) print_time(received, '\n');
   if (ferror(stdin)) return perror("vad: stdin"), 1;
   if (ferror(stdout)) return perror("vad: stdout"), 1;
   if (frames > 0)

@@ -2,13 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 import zipfile
 
 import numpy as np
 import pytest
-from helpers import VALGRIND, allocation_counter, c_program, package, script, traces
+from example_programs import allocations, c_program, filtered, filtered_under_valgrind, package, script, sound, traces
 from nsnet2 import HOP, WINDOW, features_of, sound_of, spectra_of
 
 import librnn
@@ -34,21 +33,10 @@ def program(tmp_path_factory):
     return c_program("denoise/denoise.c", tmp_path_factory.mktemp("program"))
 
 
-def run(program, path, samples, before=(), environment=None):
+def run(program, path, samples):
     """What the program writes, and what it says on stderr."""
-    ended = subprocess.run(
-        [*before, program, path], input=np.asarray(samples, "<i2").tobytes(), capture_output=True,
-        env={**os.environ, **(environment or {})}, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return np.frombuffer(ended.stdout, "<i2"), ended.stderr.decode()
-
-
-def sound(seconds, seed=0):
-    """Noise of changing loudness."""
-    generator = np.random.default_rng(seed)
-    time = np.arange(int(seconds * RATE)) / RATE
-    return (generator.standard_normal(time.size) * 4000 * np.sin(3 * time)).astype("<i2")
+    out, err = filtered([program, path], samples)
+    return np.frombuffer(out, "<i2"), err
 
 
 def in_python(path, samples):
@@ -92,8 +80,7 @@ def test_sound_comes_out_while_more_comes_in(program, path):
 
 
 def test_nothing_is_allocated_after_the_start(program, path, tmp_path):
-    counter = allocation_counter(tmp_path)
-    counts = {counter.count(run(program, path, sound(seconds), environment=counter.environment)[1]) for seconds in (0.01, 1, 10)}
+    counts = {allocations([program, path], sound(seconds), tmp_path) for seconds in (0.01, 1, 10)}
     assert len(counts) == 1 and min(counts) > 0
 
 
@@ -106,10 +93,7 @@ def test_silence_takes_no_longer_than_sound(program, path):
 
 
 def test_valgrind_finds_no_error(program, path):
-    if shutil.which("valgrind") is None:
-        pytest.skip("no valgrind")
-    # Without AVX-512, which valgrind does not know.
-    run(program, path, sound(0.05), before=VALGRIND, environment={"RNN_FORCE_KERNELS": "x86-64-v3"})
+    filtered_under_valgrind([program, path], sound(0.05))
 
 
 def test_plot_draws_spectrograms(program, path, tmp_path):

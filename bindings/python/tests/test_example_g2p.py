@@ -5,7 +5,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import CONFORMANCE, c_program, example, package, script, traces
+from example_programs import c_program, example, package, script, traces
+from helpers import CONFORMANCE
 
 import librnn
 

@@ -2,12 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
-from helpers import CONFORMANCE, VALGRIND, allocation_counter, c_program, example, package, script, traces
+from example_programs import allocations, c_program, example, filtered, filtered_under_valgrind, package, script, sound, traces
+from helpers import CONFORMANCE
 
 import librnn
 
@@ -44,24 +44,14 @@ def command(program, models, *options):
     return [program, *options, models / "front.safetensors", models / "lstm.safetensors"]
 
 
-def run(program, models, samples, *options, before=(), environment=None):
-    ended = subprocess.run(
-        [*before, *command(program, models, *options)], input=np.asarray(samples, "<i2").tobytes(), capture_output=True,
-        env={**os.environ, **(environment or {})}, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.decode(), ended.stderr.decode()
+def run(program, models, samples, *options):
+    """What the program writes, and what it says on stderr."""
+    out, err = filtered(command(program, models, *options), samples)
+    return out.decode(), err
 
 
 def probabilities(output):
     return np.array([line.split("\t")[1] for line in output.splitlines()], np.float32)
-
-
-def sound(seconds, seed=0):
-    """Noise of changing loudness."""
-    generator = np.random.default_rng(seed)
-    time = np.arange(int(seconds * RATE)) / RATE
-    return (generator.standard_normal(time.size) * 4000 * np.sin(3 * time)).astype("<i2")
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
@@ -170,11 +160,8 @@ def test_a_last_frame_that_is_short_is_filled_with_silence(program, models):
 
 
 def test_nothing_is_allocated_after_the_start(program, models, tmp_path):
-    counter = allocation_counter(tmp_path)
-    counts = set()
-    for seconds in (0.032, 1, 60):
-        for options in ([], ["-p"]):
-            counts.add(counter.count(run(program, models, sound(seconds), *options, environment=counter.environment)[1]))
+    inputs = [sound(0.032), sound(1), sound(60)]
+    counts = {allocations(command(program, models, *options), x, tmp_path) for x in inputs for options in ([], ["-p"])}
     assert len(counts) == 1 and min(counts) > 0
 
 
@@ -190,10 +177,7 @@ def test_a_frame_takes_the_same_time_early_late_and_in_silence(program, models):
 
 
 def test_valgrind_finds_no_error(program, models):
-    if shutil.which("valgrind") is None:
-        pytest.skip("no valgrind")
-    # Without AVX-512, which valgrind does not know.
-    run(program, models, sound(0.2), before=VALGRIND, environment={"RNN_FORCE_KERNELS": "x86-64-v3"})
+    filtered_under_valgrind(command(program, models), sound(0.2))
 
 
 def test_the_wheel_has_the_weights_of_the_file(models, tmp_path):
@@ -227,8 +211,11 @@ def test_convert_says_what_is_wrong(tmp_path):
 
 def test_the_program_says_what_is_wrong(program, models, tmp_path):
     front, lstm = models / "front.safetensors", models / "lstm.safetensors"
+    builder = librnn.NetworkBuilder()
+    builder.linear("stft", builder.input("window", 256), 129, bias=False)
+    librnn.save(builder.build(seed=1), tmp_path / "small.safetensors")
     for arguments, message in [
-        ([tmp_path / "none", lstm], "none"), ([lstm, lstm], "stft.weight"), ([front, front], "no model of convert.py"),
+        ([tmp_path / "small.safetensors", lstm], "stft.weight has another size"), ([tmp_path / "none", lstm], "none"), ([lstm, lstm], "stft.weight"), ([front, front], "no model of convert.py"),
     ]:  # fmt: skip
         ended = subprocess.run([program, *arguments], input=b"", capture_output=True)
         assert ended.returncode == 1 and message in ended.stderr.decode() and not ended.stdout

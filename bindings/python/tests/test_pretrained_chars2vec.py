@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import traces
+from example_programs import traces
 
 import librnn
 

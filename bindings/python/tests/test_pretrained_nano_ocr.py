@@ -6,7 +6,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import assert_same_bits, package, traces
+from example_programs import package, traces
+from helpers import assert_same_bits
 
 import librnn
 from librnn._cli import main

@@ -5,7 +5,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import assert_same_bits, package, randoms, traces
+from example_programs import package, traces
+from helpers import assert_same_bits, randoms
 from nsnet2 import features_of, sound_of, spectra_of
 
 import librnn

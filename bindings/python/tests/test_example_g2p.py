@@ -12,7 +12,10 @@ import librnn
 
 convert, g2p = example("g2p/convert.py"), example("g2p/g2p.py")
 #: Words for which the package needs all of its steps, that it does not know the letters of, or that are hardly words.
-ODD = ["", "a", "pneumonoultramicroscopicsilicovolcanoconiosis", "banana" * 6, "café", "naïve", "don't", "abcdefghijklmnopqrstuvwxyz", "ж", "🎲", "two words", "<unk>"]
+ODD = [
+    "", "a", "pneumonoultramicroscopicsilicovolcanoconiosis", "banana" * 6, "café", "naïve", "don't", "abcdefghijklmnopqrstuvwxyz",
+    "ж", "🎲", "two words", "<unk>",
+]  # fmt: skip
 
 
 def weights_file():

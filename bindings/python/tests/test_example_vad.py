@@ -215,8 +215,11 @@ def test_the_program_says_what_is_wrong(program, models, tmp_path):
     builder.linear("stft", builder.input("window", 256), 129, bias=False)
     librnn.save(builder.build(seed=1), tmp_path / "small.safetensors")
     for arguments, message in [
-        ([tmp_path / "small.safetensors", lstm], "stft.weight has another size"), ([tmp_path / "none", lstm], "none"), ([lstm, lstm], "stft.weight"), ([front, front], "no model of convert.py"),
-    ]:  # fmt: skip
+        ([tmp_path / "small.safetensors", lstm], "stft.weight has another size"),
+        ([tmp_path / "none", lstm], "none"),
+        ([lstm, lstm], "stft.weight"),
+        ([front, front], "no model of convert.py"),
+    ]:
         ended = subprocess.run([program, *arguments], input=b"", capture_output=True)
         assert ended.returncode == 1 and message in ended.stderr.decode() and not ended.stdout
     assert subprocess.run([program, front], input=b"", capture_output=True).returncode == 2

@@ -1107,11 +1107,13 @@ struct StreamOptions {
   /** N; 0 means 1. */
   std::size_t batch_size = 0;
   std::size_t num_threads = 0;
+  rnn_storage weight_storage = RNN_STORAGE_FULL;
 
   rnn_stream_options c() const noexcept {
     rnn_stream_options options = RNN_STREAM_OPTIONS_INIT;
     options.batch_size = batch_size;
     options.num_threads = num_threads;
+    options.weight_storage = weight_storage;
     return options;
   }
 };

@@ -77,8 +77,7 @@ def write(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
 
 def measure(options: argparse.Namespace, facts: Dict[str, Any]) -> List[Row]:
     quick = options.quick
-    bf16 = footprint.has_bf16()
-    rows = select((quick_grid if quick else grid)(bf16), split(options.kinds), split(options.cells), options.match)
+    rows = select((quick_grid if quick else grid)(), split(options.kinds), split(options.cells), options.match)
     if not rows:
         raise SystemExit("no configuration is left: see --list")
     settings = Settings(seconds=options.seconds or (0.1 if quick else 0.3), rounds=options.rounds or (3 if quick else 5))

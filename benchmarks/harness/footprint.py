@@ -42,15 +42,6 @@ print(json.dumps({"import_ms": 1e3 * loaded, "python_resident_mb": resident() - 
 """
 
 
-def has_bf16() -> bool:
-    """Whether this librnn stores weights as bf16 on request."""
-    sys.path.insert(0, str(ROOT / "bindings/python/src"))
-    os.environ.setdefault("LIBRNN_LIBRARY", str(ROOT / "build/librnn.so"))
-    from .adapters.librnn import bf16_option
-
-    return bool(bf16_option())
-
-
 def output(command: Sequence[str], threads: int = 1) -> Any:
     cpus = pinned(threads)
     environment = child_environment(threads, {"PYTHONPYCACHEPREFIX": str(ROOT / "build/bench/pycache")})

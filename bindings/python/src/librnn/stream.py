@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ndarray = np.ndarray
 _step = _abi.rnn_stream_step
+_STORAGES = {None: _abi.RNN_STORAGE_FULL, "bfloat16": _abi.RNN_STORAGE_BFLOAT16}
 
 
 class Stream:
@@ -37,9 +38,13 @@ class Stream:
         As `input`, for a network that reads tokens.
     """
 
-    def __init__(self, model: "Model", batch: int, num_threads: int) -> None:
+    def __init__(self, model: "Model", batch: int, num_threads: int, weight_storage: Optional[str]) -> None:
         batch = positive(batch, "batch")
-        options = _abi.rnn_stream_options(batch_size=batch, num_threads=unsigned(num_threads, "num_threads"))
+        if weight_storage is not None and not (isinstance(weight_storage, str) and weight_storage in _STORAGES):
+            raise argument_error(f"weight_storage is {show(weight_storage)}, expected None or 'bfloat16'")
+        options = _abi.rnn_stream_options(
+            batch_size=batch, num_threads=unsigned(num_threads, "num_threads"), weight_storage=_STORAGES[weight_storage]
+        )
         self._model = model
         self._batch = batch
         self._handle: Optional[Handle] = create(

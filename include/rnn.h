@@ -892,6 +892,39 @@ RNN_CHECKED rnn_status rnn_network_run_f64(
     double *output, size_t output_count,
     const rnn_run_options *options);
 
+/**
+ * As rnn_network_run, with the states as arrays: one call where the state is not kept in an rnn_state, and threads need none
+ * each.
+ *
+ * A state array holds all of a state's values in order, as rnn_state_read with NULL gives them: [state_elements * N] of
+ * rnn_network_info.
+ *
+ * @param initial_state        NULL: zeros, or the learned initial state where the network has one.
+ * @param initial_state_count  At least state_elements * N, as final_state_count.
+ * @param final_state          Receives the state after each row's last step; NULL: it is dropped. May be `initial_state` itself.
+ * @return As rnn_network_run; output and final_state are then unchanged. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_run_arrays(
+    rnn_network *network, size_t T, size_t N,
+    const float *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const float *initial_state, size_t initial_state_count,
+    float *output, size_t output_count,
+    float *final_state, size_t final_state_count,
+    const rnn_run_options *options);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_run_arrays_f64(
+    rnn_network *network, size_t T, size_t N,
+    const double *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const double *initial_state, size_t initial_state_count,
+    double *output, size_t output_count,
+    double *final_state, size_t final_state_count,
+    const rnn_run_options *options);
+
 typedef struct rnn_train_options {
   size_t struct_size;
   /** As in rnn_run_options; rnn_network_backward uses the same layout. */

@@ -563,6 +563,11 @@ rnn_network_run, rnn_network_run_f64 = _twins(
     "const int64_t *", "size_t", "const int64_t *", "size_t", "rnn_state *", "float *", "size_t",
     "const rnn_run_options *",
 )
+rnn_network_run_arrays, rnn_network_run_arrays_f64 = _twins(
+    "rnn_network_run_arrays", "rnn_status", "rnn_network *", "size_t", "size_t", "const float *", "size_t",
+    "const int64_t *", "size_t", "const int64_t *", "size_t", "const float *", "size_t", "float *", "size_t", "float *",
+    "size_t", "const rnn_run_options *",
+)
 rnn_network_forward_train, rnn_network_forward_train_f64 = _twins(
     "rnn_network_forward_train", "rnn_status", "rnn_network *", "size_t", "size_t", "const float *", "size_t",
     "const int64_t *", "size_t", "const int64_t *", "size_t", "rnn_state *", "float *", "size_t",

@@ -227,10 +227,7 @@ class RecurrentLayer(SequenceModel):
         h_n : ndarray, shape (L*D, N, H); for LSTM a pair (h_n, c_n); structured as `hx`
             The state after each row's last step.
         """
-        return super().__call__(
-            x, hx, lengths, mask=mask, padding_value=padding_value, padding=padding,
-            zero_state_of_empty_rows=zero_state_of_empty_rows,
-        )  # fmt: skip
+        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
 
     def __reduce__(self) -> Tuple[Any, ...]:
         spelled = getattr(self, "_variant_spelled", None)

@@ -7,7 +7,7 @@ PYTHON := $(BUILD)/venv/bin/python
 # Of the programs for measuring: BENCH_ARGS="--quick", or what benchmarks/run.py --help and benchmarks/c/bench.c tell.
 BENCH_ARGS ?=
 
-.PHONY: bench bench-c bench-programs demo build test swift-test c-test python-test valgrind install dependencies clean help
+.PHONY: bench bench-c bench-footprint bench-programs demo build test swift-test c-test python-test valgrind install dependencies clean help
 
 build: ## build/librnn.so: optimised, needs no Swift where it runs
 	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
@@ -66,6 +66,9 @@ bench: bench-programs ## librnn against its peers, which are installed into buil
 bench-c: bench-programs ## librnn from C, against the limits of the machine; BENCH_ARGS="--threads 2 --seconds 0.5"
 	$(BUILD)/bench/rnn-bench $(BENCH_ARGS)
 
+bench-footprint: bench-programs ## only load time, memory, size, and what a call from Python costs over one from C; needs NumPy
+	$(if $(wildcard $(PYTHON)),$(PYTHON),python3) benchmarks/run.py --only-footprint $(BENCH_ARGS)
+
 install: build ## header, library, pkg-config file and CMake package below PREFIX (default /usr/local)
 	cmake --install $(BUILD) --prefix $(PREFIX)
 
@@ -73,4 +76,4 @@ clean: ## removes everything that was built
 	rm -rf $(BUILD) .build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

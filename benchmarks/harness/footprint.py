@@ -53,8 +53,11 @@ def has_bf16() -> bool:
 
 def output(command: Sequence[str], threads: int = 1) -> Any:
     cpus = pinned(threads)
+    environment = child_environment(threads, {"PYTHONPYCACHEPREFIX": str(ROOT / "build/bench/pycache")})
+    # Importing is timed as it is where the package is installed: compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     result = subprocess.run(
-        list(command), capture_output=True, text=True, check=True, env=child_environment(threads, {}),
+        list(command), capture_output=True, text=True, check=True, env=environment,
         preexec_fn=lambda: os.sched_setaffinity(0, set(cpus)),
     )  # fmt: skip
     return json.loads(result.stdout)

@@ -90,6 +90,9 @@ def test_bars_change_the_status_only_on_request():
     assert exit_status([], found) == 0
     assert exit_status([], found, require_bars=True) == 2
     assert exit_status(["a reason"], found, require_bars=True) == 1
+    assert exit_status([], [], require_bars=True, limits_kept=True) == 0
+    assert exit_status([], [], require_bars=True, limits_kept=False) == 2
+    assert exit_status([], [], limits_kept=False) == 0
 
 
 def test_a_row_survives_the_file():

@@ -30,6 +30,8 @@ Key = Tuple[int, int, bool]
 _DTYPES: Dict[int, np.dtype] = {_abi.RNN_DTYPE_FLOAT32: np.dtype(np.float32), _abi.RNN_DTYPE_FLOAT64: np.dtype(np.float64)}
 #: Plans that a model keeps, and states for which it keeps memory between calls.
 _PLANS, _POOLS, _POOLED_STATES, _POOLED_ELEMENTS = 256, 16, 8, 1 << 16
+#: Elements of all arrays of a call that is copied into a slot, and slots that a plan keeps.
+_SLOT_ELEMENTS, _SLOTS = 2048, 8
 _empty = np.empty
 _ndarray = np.ndarray
 #: The metadata entry in which a file remembers batch_first = True; no concern of the user's.
@@ -88,7 +90,7 @@ class Plan:
 
     __slots__ = (
         "key", "time", "batch", "input_count", "tokens_count", "output_shape", "output_count",
-        "state_shape", "state_count", "_leaves",
+        "state_shape", "state_count", "_leaves", "slots",
     )  # fmt: skip
 
     def __init__(self, model: "Model", key: Key) -> None:
@@ -124,6 +126,11 @@ class Plan:
                 for info, shape in zip(states, shapes)
             ]
 
+        #: Of a call so small that copying costs less than asking NumPy for addresses: those that no call uses at the moment.
+        elements = self.input_count.value + self.tokens_count.value + self.output_count.value + self.state_count.value
+        one_input = (model.input_size == 0) != (model._token_count == 0)
+        self.slots: Optional[List[Slot]] = [] if one_input and 0 < elements <= _SLOT_ELEMENTS else None
+
     def leaves(self, state: np.ndarray, count: int) -> List[np.ndarray]:
         """The `count` states in an array of `state_shape`: views."""
         if count == 1:
@@ -132,6 +139,31 @@ class Plan:
             # Not list(state), which takes three times as long.
             return [state[0], state[1]] if count == 2 else [state[index] for index in range(count)]
         return [state[part].reshape(shape) for part, shape in self._leaves]
+
+
+class Slot:
+    """Arrays for one call at a time, and everything that the call passes to the library: made once."""
+
+    __slots__ = ("input", "state", "leaves", "output", "begin_anew", "begin_from_state")
+
+    def __init__(self, model: "Model", plan: Plan, x: np.ndarray) -> None:
+        self.input = _empty(x.shape, x.dtype)
+        self.output = _empty(plan.output_shape, model.dtype)
+        self.state = _empty(plan.state_shape, model.dtype) if model._states else None
+        self.leaves = [] if self.state is None else plan.leaves(self.state, len(model._states))
+        nothing = (None, c_size_t(0))
+        source = c_void_p(address(self.input))
+        state = nothing if self.state is None else (c_void_p(address(self.state)), plan.state_count)
+        call = (
+            c_void_p(model._network.value), plan.time, plan.batch,
+            *((source, plan.input_count) if model.input_size else nothing),
+            *((source, plan.tokens_count) if model._token_count else nothing),
+            *nothing,
+        )  # fmt: skip
+        end = (c_void_p(address(self.output)), plan.output_count, *state, model._run_options)
+        #: Arguments of rnn_network_run_arrays: without an initial state, and from the one in `state`.
+        self.begin_anew = (*call, *nothing, *end)
+        self.begin_from_state = (*call, *state, *end)
 
 
 #: Plan, features, tokens, initial state, lengths: checked, or None where there are none. The initial state is the call's own.
@@ -212,6 +244,8 @@ class Model:
     def close(self) -> None:
         """Free the network now rather than with the last reference. Streams and tapes made from it stay usable."""
         self._pools.clear()
+        self._plans.clear()
+        self._plans_of_shapes.clear()
         self._network.close()
 
     def __enter__(self: Self) -> Self:
@@ -360,10 +394,12 @@ class Model:
 
     def _pack(self, leaves: Sequence[Any], plan: Plan, name: str) -> Optional[np.ndarray]:
         """States as one new array in the library's order; None if all are None, which stands for zeros or what was learned."""
-        missing = [leaf is None for leaf in leaves]
-        if all(missing):
+        missing = 0
+        for leaf in leaves:
+            missing += leaf is None
+        if missing == len(leaves):
             return None
-        if self._learns_initial_state and name != "grad_h_n" and any(missing):
+        if missing and self._learns_initial_state and name != "grad_h_n":
             raise argument_error(
                 f"{name} is None in some parts only: a model that learns its initial state takes all of it or none of it"
             )
@@ -428,13 +464,40 @@ class Model:
             raise last_error(status)
         return y, [] if state is None else plan.leaves(state, count)
 
+    def _run_in_slot(self, plan: Plan, x: Any, initial: Optional[np.ndarray]) -> Tuple[np.ndarray, List[np.ndarray]]:
+        """`_run` without lengths and options, for a plan that has slots."""
+        slots = plan.slots
+        assert slots is not None
+        try:
+            slot = slots.pop()
+        except IndexError:
+            slot = Slot(self, plan, x)
+        slot.input[...] = x
+        if initial is None:
+            status = self._c_run(*slot.begin_anew)
+        else:
+            slot.state[...] = initial
+            status = self._c_run(*slot.begin_from_state)
+        if status:
+            raise last_error(status)
+        y = slot.output.copy()
+        leaves = slot.leaves
+        # Without a loop where it can be: a comprehension is a function of its own.
+        leaves = [leaves[0].copy(), leaves[1].copy()] if len(leaves) == 2 else [leaf.copy() for leaf in leaves]
+        if len(slots) < _SLOTS:
+            slots.append(slot)
+        return y, leaves
+
     def _call(
         self, batch: Batch, mask: Any, padding_value: float, padding: Optional[str], zero_state_of_empty_rows: bool
     ) -> Tuple[np.ndarray, Any]:
         """A call of the model once its arrays are checked: y, and the state as the caller gets it."""
         plan, x, tokens, initial, lengths = batch
         if mask is None and padding is None and padding_value == 0 and not zero_state_of_empty_rows and self._mask_rule is None:
-            y, leaves = self._run(plan, x, tokens, lengths, initial, self._run_options)
+            if plan.slots is None or lengths is not None:
+                y, leaves = self._run(plan, x, tokens, lengths, initial, self._run_options)
+            else:
+                y, leaves = self._run_in_slot(plan, tokens if x is None else x, initial)
             return y, self._nest(leaves)
         mask, kind = self._own_mask(plan.key, x, tokens, mask, padding_value, padding)
         fields = self._padding_fields(plan.key, mask, padding_value, kind, zero_state_of_empty_rows)

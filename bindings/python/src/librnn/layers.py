@@ -180,6 +180,11 @@ class RecurrentLayer(SequenceModel):
         return nested_state(leaves, self.cell == "lstm") if self._split_directions else leaves[0]
 
     def _leaves(self, state: Any, name: str) -> Sequence[Any]:
+        if not self._split_directions:  # the usual forms need no more
+            if self.cell != "lstm":
+                return (state,)
+            if state.__class__ is tuple and len(state) == 2:
+                return state  # type: ignore[no-any-return]
         return state_leaves(state, self.cell == "lstm", self._split_directions, name)
 
     def _config(self) -> Dict[str, Any]:

@@ -90,7 +90,7 @@ class Plan:
 
     __slots__ = (
         "key", "time", "batch", "input_count", "tokens_count", "output_shape", "output_count",
-        "state_shape", "state_count", "_leaves", "slots",
+        "state_shape", "state_count", "_states", "_parts", "slots",
     )  # fmt: skip
 
     def __init__(self, model: "Model", key: Key) -> None:
@@ -115,13 +115,14 @@ class Plan:
         #: Of the one array for all states. One state is that array; several of one shape, as an LSTM has them, get a leading
         #: axis; others are cut from a flat one.
         self.state_shape: Tuple[int, ...] = (self.state_count.value,)
-        self._leaves: Optional[List[Tuple[slice, Tuple[int, ...]]]] = None
+        self._states = len(states)
+        self._parts: Optional[List[Tuple[slice, Tuple[int, ...]]]] = None
         if len(shapes) == 1:
             self.state_shape = shapes[0]
         elif len(set(shapes)) == 1:
             self.state_shape = (len(states),) + shapes[0]
         else:
-            self._leaves = [
+            self._parts = [
                 (slice(batch * info.offset, batch * (info.offset + info.elements)), shape)
                 for info, shape in zip(states, shapes)
             ]
@@ -131,14 +132,15 @@ class Plan:
         one_input = (model.input_size == 0) != (model._token_count == 0)
         self.slots: Optional[List[Slot]] = [] if one_input and 0 < elements <= _SLOT_ELEMENTS else None
 
-    def leaves(self, state: np.ndarray, count: int) -> List[np.ndarray]:
-        """The `count` states in an array of `state_shape`: views."""
+    def leaves(self, state: np.ndarray) -> List[np.ndarray]:
+        """The states in an array of `state_shape`: views."""
+        count = self._states
         if count == 1:
             return [state]
-        if self._leaves is None:
+        if self._parts is None:
             # Not list(state), which takes three times as long.
             return [state[0], state[1]] if count == 2 else [state[index] for index in range(count)]
-        return [state[part].reshape(shape) for part, shape in self._leaves]
+        return [state[part].reshape(shape) for part, shape in self._parts]
 
 
 class Slot:
@@ -149,8 +151,8 @@ class Slot:
     def __init__(self, model: "Model", plan: Plan, x: np.ndarray) -> None:
         self.input = _empty(x.shape, x.dtype)
         self.output = _empty(plan.output_shape, model.dtype)
-        self.state = _empty(plan.state_shape, model.dtype) if model._states else None
-        self.leaves = [] if self.state is None else plan.leaves(self.state, len(model._states))
+        self.state: Any = _empty(plan.state_shape, model.dtype) if model._states else None
+        self.leaves = [] if self.state is None else plan.leaves(self.state)
         nothing = (None, c_size_t(0))
         source = c_void_p(address(self.input))
         state = nothing if self.state is None else (c_void_p(address(self.state)), plan.state_count)
@@ -404,7 +406,7 @@ class Model:
                 f"{name} is None in some parts only: a model that learns its initial state takes all of it or none of it"
             )
         state = _empty(plan.state_shape, self.dtype)
-        for index, target in enumerate(plan.leaves(state, len(self._states))):
+        for index, target in enumerate(plan.leaves(state)):
             leaf = leaves[index]
             if leaf is None:
                 target[...] = 0
@@ -420,7 +422,7 @@ class Model:
     def _read_state(self, state: Handle, plan: Plan) -> List[np.ndarray]:
         flat = _empty(plan.state_shape, self.dtype)
         check(self._c_state_read(state.value, None, address(flat), plan.state_count))
-        return plan.leaves(flat, len(self._states))
+        return plan.leaves(flat)
 
     def _run(
         self,
@@ -433,10 +435,9 @@ class Model:
     ) -> Tuple[np.ndarray, List[np.ndarray]]:
         """Call rnn_network_run_arrays, and nothing else: y and the leaves of the final state, which takes the place of `initial`."""
         y = _empty(plan.output_shape, self.dtype)
-        count = len(self._states)
         begin = end = None
         state = initial
-        if count:
+        if self._states:
             if state is None:
                 state = _empty(plan.state_shape, self.dtype)
                 end = address(state)
@@ -462,7 +463,7 @@ class Model:
         )
         if status:
             raise last_error(status)
-        return y, [] if state is None else plan.leaves(state, count)
+        return y, [] if state is None else plan.leaves(state)
 
     def _run_in_slot(self, plan: Plan, x: Any, initial: Optional[np.ndarray]) -> Tuple[np.ndarray, List[np.ndarray]]:
         """`_run` without lengths and options, for a plan that has slots."""

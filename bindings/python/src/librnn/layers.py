@@ -184,7 +184,7 @@ class RecurrentLayer(SequenceModel):
             if self.cell != "lstm":
                 return (state,)
             if state.__class__ is tuple and len(state) == 2:
-                return state  # type: ignore[no-any-return]
+                return state
         return state_leaves(state, self.cell == "lstm", self._split_directions, name)
 
     def _config(self) -> Dict[str, Any]:

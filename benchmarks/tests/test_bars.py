@@ -101,7 +101,7 @@ def test_a_row_survives_the_file():
 
 
 def test_every_row_of_the_grid_has_a_bar():
-    rows = grid(bf16=True)
+    rows = grid()
     assert {group(configuration) for configuration in rows} == set(BARS)
     assert len({configuration.name for configuration in rows}) == len(rows)
 

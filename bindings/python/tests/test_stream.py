@@ -129,8 +129,7 @@ def test_the_floating_point_mode_of_the_caller_is_as_before():
 def test_a_stream_on_two_threads_has_the_bits_of_one(cell):
     layer = make(cell, 256, 256, 2)
     one, two = layer.stream(), layer.stream(num_threads=2)
-    for t in range(30):
-        x = randoms(t, 256)
+    for x in randoms(30, 256):
         assert_same_bits(two.step(x), one.step(x))
     assert_same_bits(two.state, one.state)
 
@@ -149,8 +148,8 @@ def test_bfloat16_weights_are_the_nearest(cell):
         {name: bfloat16(value) if name.startswith("weight") else value for name, value in layer.state_dict().items()}
     )
     stream, expected = layer.stream(weight_storage="bfloat16"), rounded.stream()
-    for t in range(5):
-        assert_same_bits(stream.step(randoms(t, 40)), expected.step(randoms(t, 40)))
+    for x in randoms(5, 40):
+        assert_same_bits(stream.step(x), expected.step(x))
 
 
 def test_bfloat16_weights_are_refused_where_they_are_not_for():

@@ -188,7 +188,7 @@ def test_a_mapping_of_modules_is_the_list():
         ([("emb", "Embedding"), ("decoder.rnn", "LSTM")], "said to be LSTM.*GRU"),
         ([("emb", "Conv1d")], "Conv1d.*expected one of"),
         ([("embed", "Embedding")], "no tensor of 'embed'"),
-        ([("emb", "Embedding", {"padding_idx": 0})], "no option padding_idx"),
+        ([("emb", "Embedding", {"padding_idx": 0})], "no option padding_idx; it has none"),
         ([("emb",)], "expected \\(prefix, kind\\)"),
         ("emb", "expected a list"),
         ([CHAIN[0], CHAIN[2], ("head.0", "Linear"), ("norm", "LayerNorm"), ("head.2", "Linear")], "eps.*norm"),
@@ -279,6 +279,61 @@ def test_a_checkpoint_of_a_training_is_read_as_far_as_it_is_tensors():
     assert not any(value.any() for value in shadow.parameters.values())
     with pytest.raises(librnn.RNNError, match="'optimizer', but the sets"):
         librnn.torch.load(path, key="optimizer")
+
+
+LIGHTNING = [
+    ("norm", "BatchNorm1d", {"eps": 1e-3}), ("lstm", "LSTM"), librnn.LastStep(), ("head.0", "Linear"), librnn.Activation("relu"),
+    ("head.2", "Linear"),
+]  # fmt: skip
+
+
+def test_the_model_of_a_lightning_checkpoint_is_told_from_its_metrics():
+    path, arrays = VECTORS / "lightning.ckpt", np.load(VECTORS / "lightning.npz")
+    model = librnn.torch.load(path, LIGHTNING, prefix="model._orig_mod", batch_first=True)
+    assert model.dtype == np.float64 and np.abs(model(arrays["x"])[0] - arrays["y"]).max() < ROUNDING
+    # Asked for by name, also what has no matrix is looked at.
+    with pytest.raises(librnn.RNNError, match="no recurrent module"):
+        librnn.torch.load(path, key="callbacks.ModelCheckpoint{'monitor': 'loss'}", batch_first=True)
+
+
+def test_batch_norm_is_folded_in_double_and_rounded_once():
+    generator = np.random.default_rng(5)
+    rows = {name: generator.standard_normal(4).astype(np.float32) for name in ("weight", "bias", "running_mean", "running_var")}
+    rows["running_var"] = np.abs(rows["running_var"])
+    state = {f"bn.{name}": value for name, value in rows.items()} | {"bn.num_batches_tracked": np.array(7)}
+    model = librnn.torch.load(state, [("bn", "BatchNorm1d", {"eps": 1e-5})], batch_first=False)
+    assert model.dtype == np.float32
+    wide = {name: value.astype(np.float64) for name, value in rows.items()}
+    factor = wide["weight"] / np.sqrt(wide["running_var"] + 1e-5)
+    assert np.array_equal(model.parameters["0.weight"], factor.astype(np.float32))
+    assert np.array_equal(model.parameters["0.bias"], (wide["bias"] - wide["running_mean"] * factor).astype(np.float32))
+    # Without weight and bias, affine=False, they are 1 and 0.
+    plain = librnn.torch.load({name: value for name, value in state.items() if "running" in name}, [("bn", "BatchNorm1d", {"eps": 1})], batch_first=False)
+    assert np.allclose(plain.parameters["0.weight"], 1 / np.sqrt(wide["running_var"] + 1), rtol=1e-6)
+    for change, text in (({"bn.running_var": -np.ones(4)}, "bn: a variance below 0"), ({"bn.bias": np.ones(3)}, "bn.bias has shape"),
+                         ({"bn.running_mean": np.ones((2, 2))}, "one number for each feature")):  # fmt: skip
+        with pytest.raises(librnn.RNNError, match=text):
+            librnn.torch.load({**state, **change}, [("bn", "BatchNorm1d", {"eps": 1e-5})], batch_first=False, dtype="float32")
+    with pytest.raises(librnn.RNNError, match="eps.*BatchNorm1d"):
+        librnn.torch.load(state, [("bn", "BatchNorm1d")], batch_first=False)
+
+
+def test_weight_normalization_is_named():
+    state = {f"parametrizations.weight_hh_l0.original{i}": np.ones((16, 4)) for i in range(2)} | weights(16, 3, 4)
+    del state["weight_hh_l0"]
+    with pytest.raises(librnn.RNNError, match="remove_parametrizations"):
+        librnn.torch.load(state, batch_first=False)
+
+
+@pytest.mark.parametrize("content, text", [
+    (b"]q\0.", "holds a list of 0, and no tensors"),
+    (b"}X\5\0\0\0epochK\3s.", "holds a dictionary of 1 \\('epoch': a int\\), and no tensors"),
+    (b"ctorch\nScriptObject\n)\x81.", "an object of torch.ScriptObject"),
+])  # fmt: skip
+def test_a_checkpoint_without_tensors_says_what_it_holds(content, text, tmp_path):
+    checkpoint(b"\x80\x02" + content)(tmp_path / "a.pt")
+    with pytest.raises(librnn.RNNError, match=text):
+        librnn.torch.load(tmp_path / "a.pt", batch_first=False)
 
 
 def test_a_cell_is_a_layer():

@@ -434,15 +434,17 @@ _HANDLERS: Dict[int, Callable[[_Machine], None]] = {
 def tensors_of(checkpoint: Checkpoint, key: Optional[str]) -> Dict[str, np.ndarray]:
     """The state_dict in a checkpoint: the one there is, or the one that `key` names ("model_state_dict", "a.b")."""
     found = {path: entries for path, entries in _dictionaries(checkpoint.content)}
+    # Counters and metrics, as Lightning keeps them, are tensors too. A model has a matrix.
+    models = [path for path, entries in found.items() if any(len(entry.shape) > 1 for entry in entries.values())]
     if key is None:
         if "" in found:
             key = ""
-        elif len(found) == 1:
-            key = next(iter(found))
+        elif len(models or found) == 1:
+            key = (models or list(found))[0]
         elif not found:
             raise format_error(f"{checkpoint.path} holds {_describe(checkpoint.content)}, and no tensors with names")
         else:
-            listed = ", ".join(f"{path!r} ({len(entries)} tensors)" for path, entries in list(found.items())[:20])
+            listed = ", ".join(f"{path!r} ({len(found[path])} tensors)" for path in (models or list(found))[:20])
             raise argument_error(f"{checkpoint.path} holds several sets of tensors: {listed}. Say which with key=…")
     elif key not in found:
         listed = ", ".join(repr(path) for path in list(found)[:20]) or "none"
@@ -500,4 +502,11 @@ def _members(module: Unknown) -> Dict[str, StoredTensor]:
 def _describe(content: Any) -> str:
     if isinstance(content, Unknown):
         return f"an object of {content.name or 'an unknown class'}"
-    return f"{type(content).__name__}" if not isinstance(content, dict) else f"a dictionary with {len(content)} entries"
+    if isinstance(content, StoredTensor):
+        return "a single tensor"
+    if isinstance(content, (list, tuple)):
+        return f"a {type(content).__name__} of {len(content)}"
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    shown = [f"{str(name)[:60]!r}: {_describe(value)}" for name, value in list(content.items())[:3] if not isinstance(value, dict)]
+    return f"a dictionary of {len(content)}" + (f" ({', '.join(shown)})" if shown else "")

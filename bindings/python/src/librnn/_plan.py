@@ -92,12 +92,8 @@ class Plan:
         epsilon: float,
         place: str,
     ) -> str:
-        """Batch normalisation as it runs, y = γ (x - μ) / √(σ² + ε) + β, as one product and one sum."""
-        gamma, beta, mean, variance = (np.asarray(row, np.float64) for row in (gamma, beta, mean, variance))
-        if not (variance + epsilon > 0).all():
-            raise format_error(f"{place}: a variance below 0")
-        weight = gamma / np.sqrt(variance + epsilon)
-        return self.scale(source, hint, weight, beta - mean * weight)
+        """Batch normalisation as it runs, as one product and one sum."""
+        return self.scale(source, hint, *folded_batch_norm(gamma, beta, mean, variance, epsilon, place))
 
     def keras_recurrent(
         self,
@@ -185,6 +181,17 @@ class Plan:
         else:
             names.update({name: str(index) for index, name in enumerate(rest)})
         return names
+
+
+def folded_batch_norm(
+    gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float, place: str
+) -> Tuple[np.ndarray, np.ndarray]:
+    """y = γ (x - μ) / √(σ² + ε) + β as y = x · weight + bias, computed in float64; all arrays [F]."""
+    gamma, beta, mean, variance = (np.asarray(row, np.float64) for row in (gamma, beta, mean, variance))
+    if not (variance + epsilon > 0).all():
+        raise format_error(f"{place}: a variance below 0")
+    weight = gamma / np.sqrt(variance + epsilon)
+    return weight, beta - mean * weight
 
 
 def _emit(builder: NetworkBuilder, name: str, node: PlannedNode, sources: List[str]) -> None:

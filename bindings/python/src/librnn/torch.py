@@ -16,14 +16,16 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
+from ._arrays import real
 from ._checkpoint import read_checkpoint, tensors_of
 from ._foreign import first_bytes, path_of
 from ._network import Model
+from ._plan import folded_batch_norm
 from ._safetensors import read_safetensors
 from .activations import Activation
 from .errors import RNNError, argument_error, dtype_error, format_error, shape_error, unsupported
 from .layers import CELLS, GRU, LSTM, RNN, RecurrentLayer
-from .modules import Embedding, LayerNorm, Linear, Module
+from .modules import Embedding, LayerNorm, Linear, Module, ScaleShift
 from .sequential import Sequential
 
 __all__ = ["load", "state_dict"]
@@ -32,7 +34,8 @@ __all__ = ["load", "state_dict"]
 PREFIXES_KEY = "torch.prefixes"
 _RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d{1,4}))?(_reverse)?")
 _CELLS: Dict[int, Type[RecurrentLayer]] = {1: RNN, 3: GRU, 4: LSTM}
-_KINDS = ("RNN", "GRU", "LSTM", "Embedding", "Linear", "LayerNorm")
+#: What `modules` may name, beside the cells.
+KINDS = ("RNN", "GRU", "LSTM", "Embedding", "Linear", "LayerNorm", "BatchNorm1d")
 
 
 def load(
@@ -60,8 +63,8 @@ def load(
         anything in it.
     modules : sequence of (prefix, kind) or (prefix, kind, options) or librnn modules; or mapping of prefix to kind; optional
         The modules in the order in which data goes through them. Kinds: RNN, GRU, LSTM (also their cells), Embedding, Linear,
-        LayerNorm. Options: ``variant`` of a GRU, ``nonlinearity`` of an RNN, ``dropout`` of each of them, ``eps`` of a LayerNorm
-        (required). What has no weights stands in between as an object, such as ``librnn.Dropout(0.5)``, ``librnn.LastStep()``
+        LayerNorm, BatchNorm1d (over the features, as it runs: it becomes a ScaleShift). Options: ``variant`` of a GRU,
+        ``nonlinearity`` of an RNN, ``dropout`` of each of them, ``eps`` of the two norms (required). What has no weights stands in between as an object, such as ``librnn.Dropout(0.5)``, ``librnn.LastStep()``
         or ``librnn.Activation("relu")``. May be left out for a single recurrent module.
     prefix : str, optional
         Only tensors whose name begins with ``prefix.`` are looked at; it is cut off.
@@ -125,7 +128,7 @@ def load(
         raise argument_error(
             f"these tensors belong to no module: {_some(leftover)}; add their modules, or leave them out with ignore=[…]"
         )
-    element = _dtype([tensors[name] for name in used], dtype)
+    element = _dtype([tensors[name] for name in used if not name.endswith("num_batches_tracked")], dtype)
     for plan in plans:
         made.append(plan if isinstance(plan, (Module, Activation)) else plan.make(element, bool(batch_first)))
     model = Sequential(made, batch_first=bool(batch_first), dtype=element)
@@ -280,6 +283,12 @@ def recurrent_kind(tensors: Mapping[str, np.ndarray]) -> Optional[str]:
 # ------------------------------------------------------------------------------------------------- modules
 
 
+_MODULE_OPTIONS = {
+    "RNN": ("nonlinearity", "dropout"), "GRU": ("variant", "dropout"), "LSTM": ("dropout",), "LayerNorm": ("eps",),
+    "BatchNorm1d": ("eps",),
+}  # fmt: skip
+
+
 class _Part(NamedTuple):
     """A module that the caller named."""
 
@@ -307,12 +316,12 @@ def _parts(modules: Any) -> List[Union[_Part, Module, Activation]]:
         options = dict(entry[2]) if len(entry) == 3 else {}
         kind = getattr(kind, "__name__", kind)
         plain = kind[:-4] if kind in ("RNNCell", "GRUCell", "LSTMCell") else kind
-        if plain not in _KINDS:
-            raise unsupported(f"modules[{index}] is of kind {kind!r}, expected one of {', '.join(_KINDS)}")
-        known = {"RNN": {"nonlinearity", "dropout"}, "GRU": {"variant", "dropout"}, "LSTM": {"dropout"}, "LayerNorm": {"eps"}}
-        wrong = sorted(set(options) - known.get(plain, set()))
+        if plain not in KINDS:
+            raise unsupported(f"modules[{index}] is of kind {kind!r}, expected one of {', '.join(KINDS)}")
+        known = _MODULE_OPTIONS.get(plain, ())
+        wrong = sorted(set(options).difference(known))
         if wrong:
-            raise argument_error(f"modules[{index}] ({kind}) has no option {', '.join(wrong)}")
+            raise argument_error(f"modules[{index}] ({kind}) has no option {', '.join(wrong)}; it has {', '.join(known) or 'none'}")
         parts.append(_Part(prefix, plain, options))
     return parts
 
@@ -418,6 +427,12 @@ def _single(tensors: Dict[str, np.ndarray], choices: Dict[str, Any], batch_first
     prefixes = {name.rpartition(".")[0] for name in tensors}
     prefix = prefixes.pop() if len(prefixes) == 1 else None
     if prefix is None:
+        wrapped = next((name for name in tensors if "parametrizations." in name), None)
+        if wrapped is not None:
+            raise unsupported(
+                f"{wrapped} is a parametrization, such as that of weight normalization: remove it in PyTorch first, with "
+                "torch.nn.utils.parametrize.remove_parametrizations"
+            )
         if not tensors:
             raise argument_error("there are no tensors")
         raise argument_error(
@@ -446,6 +461,15 @@ def _single(tensors: Dict[str, np.ndarray], choices: Dict[str, Any], batch_first
     return plan.make(_dtype(list(own.values()), dtype), bool(batch_first))
 
 
+#: The tensors of a module: those it must have, and those it may have.
+_TENSORS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
+    "Embedding": (("weight",), ()),
+    "Linear": (("weight",), ("bias",)),
+    "LayerNorm": (("weight", "bias"), ()),
+    "BatchNorm1d": (("running_mean", "running_var"), ("weight", "bias", "num_batches_tracked")),
+}
+
+
 def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], missing: List[str]) -> _Plan:
     """The module that the caller named, from its tensors."""
     place = f"{part.prefix}." if part.prefix else ""
@@ -456,10 +480,13 @@ def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], m
         if found.kind.__name__ != part.kind:
             raise argument_error(f"{part.prefix!r} is said to be {part.kind}, but its weights are those of {found.text()}")
         return _plan_recurrent(found, {**choices, **part.options}, place, missing)
-    needed = {"Embedding": ["weight"], "Linear": ["weight"], "LayerNorm": ["weight", "bias"]}[part.kind]
-    allowed = {"weight", "bias"} if part.kind != "Embedding" else {"weight"}
-    if not set(needed) <= set(own) <= allowed:
+    needed, optional = _TENSORS[part.kind]
+    if not set(needed) <= set(own) <= {*needed, *optional}:
         raise argument_error(f"{part.prefix!r} ({part.kind}) has the tensors {_some(sorted(own))}, expected {', '.join(needed)}")
+    if part.kind in ("LayerNorm", "BatchNorm1d") and part.options.get("eps") is None:
+        missing.append(f'{{"eps": …}} for {part.prefix or "the module"}, a {part.kind} (torch.nn.{part.kind} has 1e-5 by default)')
+    if part.kind == "BatchNorm1d":
+        return _plan_batch_norm(own, part.options.get("eps"), place)
     weight = own["weight"]
     rank = 1 if part.kind == "LayerNorm" else 2
     if weight.ndim != rank or 0 in weight.shape:
@@ -469,9 +496,19 @@ def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], m
     if part.kind == "Linear":
         arguments = {"input_size": weight.shape[1], "output_size": weight.shape[0], "bias": "bias" in own}
         return _Plan(Linear, arguments, own)
-    if part.options.get("eps") is None:
-        missing.append(f'{{"eps": …}} for {part.prefix}, a LayerNorm (torch.nn.LayerNorm has 1e-5 by default)')
     return _Plan(LayerNorm, {"size": weight.shape[0], "eps": part.options.get("eps")}, own)
+
+
+def _plan_batch_norm(own: Dict[str, np.ndarray], eps: Any, place: str) -> _Plan:
+    """The statistics folded into one product and one sum, rounded once."""
+    mean, variance = own["running_mean"], own["running_var"]
+    weight, bias = own.get("weight", np.ones_like(mean)), own.get("bias", np.zeros_like(mean))
+    for name, value in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", variance)):
+        if value.ndim != 1 or value.shape != mean.shape or value.size == 0:
+            raise shape_error(f"{place}{name} has shape {value.shape}, expected one number for each feature")
+    # Without eps the error comes later, together with what else must be spelled out.
+    factor, term = folded_batch_norm(weight, bias, mean, variance, real(1.0 if eps is None else eps, "eps"), place.rstrip("."))
+    return _Plan(ScaleShift, {"size": mean.size}, {"weight": factor, "bias": term})
 
 
 # ------------------------------------------------------------------------------------------------ back again

@@ -1,14 +1,13 @@
 """librnn.keras: models that Keras 2 and 3 saved compute what they computed there; what is not computed is refused by name."""
 
 import json
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 
 import librnn
-from helpers import CONFORMANCE, ROOT, assert_same_bits
+from helpers import CONFORMANCE, ROOT, assert_same_bits, python
 
 h5py = pytest.importorskip("h5py")
 
@@ -48,15 +47,33 @@ def run(model, arrays_):
 # --------------------------------------------------------------------------------------------- known answers
 
 
-@pytest.mark.parametrize("write", [keras_file, h5_file])
+def weights_of_keras_3(path, config, layers, version):
+    path.write_bytes(weights_file(layers))
+    return {"path": path, "config": config, "keras_version": version}
+
+
+def weights_of_keras_2(path, config, layers, version):
+    return {"path": h5_file(path, None, layers, version), "config": json.dumps(config)}
+
+
+#: What a user has: a .keras file, an .h5 file, or weights alone beside model.to_json().
+WRITERS = {
+    ".keras": lambda *given, version: {"path": keras_file(*given, version=version)},
+    ".h5": lambda *given, version: {"path": h5_file(*given, version=version)},
+    ".weights.h5": weights_of_keras_3,
+    ".h5 of weights": weights_of_keras_2,
+}
+
+
+@pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("case", CASES)
-def test_every_case_of_keras_computes_the_same_from_a_file(case, write, tmp_path):
+def test_every_case_of_keras_computes_the_same_from_a_file(case, form, tmp_path):
     meta, values = json.loads((FOLDER / case / "meta.json").read_text()), dict(np.load(FOLDER / case / "tensors.npz"))
     kind, config = meta["layer"], meta["config"]
     entry = layer(kind, **config)
     weights = [values[f"weight.{index}"] for index in range(3) if f"weight.{index}" in values]
-    path = write(tmp_path / "model", sequential([entry]), [(kind, config["name"], weights)], version="3.15.1")
-    model = librnn.keras.load(path)
+    given = WRITERS[form](tmp_path / "model", sequential([entry]), [(kind, config["name"], weights)], version="3.15.1")
+    model = librnn.keras.load(**given)
     assert model.batch_first
     states = [values[f"initial_state.{index}"][None] for index in range(2) if f"initial_state.{index}" in values]
     y, state = model(values["x"], (states[0] if len(states) == 1 else tuple(states)) if states else None)
@@ -338,11 +355,30 @@ def test_missing_weights_are_an_error(tmp_path):
             librnn.keras.load(write(tmp_path / "model", sequential([gru(), gru("second")]), GRU))
 
 
-def test_without_h5py_the_error_says_what_to_install(monkeypatch, tmp_path):
+def test_without_h5py_the_error_says_what_to_install(tmp_path):
+    """In a process where the import fails, as where it is not installed; what needs no h5py works there."""
     path = keras_file(tmp_path / "model.keras", sequential([gru()]), GRU)
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(librnn.RNNError, match=r"pip install 'librnn\[keras\]'"):
-        librnn.keras.load(path)
+    printed = python(f"""
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("h5py", "onnx", "safetensors", "torch"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import librnn
+assert librnn.torch.load({str(ROOT / "Tests" / "Vectors" / "torch" / "lstm.pt")!r}, batch_first=True).num_layers == 2
+try:
+    librnn.keras.load({str(path)!r})
+except librnn.RNNError as error:
+    print(error.status, error.message)
+from librnn._cli import main
+sys.stderr = sys.stdout
+print(main(["convert", {str(path)!r}, {str(tmp_path / "out")!r}]))
+""")
+    assert printed.count("needs the package h5py, which is not installed: pip install 'librnn[keras]'") == 2
+    assert printed.startswith("RNN_ERROR_UNSUPPORTED") and printed.rstrip().endswith("\n1")
 
 
 # ------------------------------------------------------------------------------------------------ hostile files

@@ -15,12 +15,15 @@ from .._foreign import Json, kind_of
 from .._mask import MaskRule
 from .._plan import Plan
 from ..errors import format_error, unsupported
+from ..network import Network
 from ._files import LayerWeights, Weights, layer_name
 
 MODELS = ("Sequential", "Functional", "Model")
 _MOST_LAYERS = 1000
 #: Nodes that treat each step alike, so that what they make of zeros can be computed beforehand.
-_POINTWISE = ("linear", "activation", "softmax", "layer_norm", "scale_shift", "dropout")
+_STEPWISE = (
+    "linear", "activation", "softmax", "layer_norm", "scale_shift", "dropout", "concat", "sum", "product", "slice", "reverse",
+)  # fmt: skip
 
 
 class Value(NamedTuple):
@@ -157,14 +160,12 @@ class Graph:
         assert mask is not None
         padding, fill = "value", None
         if output.steps:
-            node, head = output.node, []
-            while self.plan.nodes[node].kind in _POINTWISE or self.plan.nodes[node].kind == "reverse":
-                if self.plan.nodes[node].kind != "reverse":
-                    head.insert(0, node)
-                node = self.plan.nodes[node].sources[0]
-            if node in self.zeroing:
-                padding = "value" if self.zeroing[node] else "repeat"
-                fill = self._of_zeros(node, head)
+            head, leaves = self._head(output.node)
+            ways = {self.zeroing.get(leaf) for leaf in leaves}
+            # Of something else than recurrent layers, or of layers of both ways, Keras computes what no rule gives: these are 0.
+            if ways in ({True}, {False}):
+                padding = "value" if ways == {True} else "repeat"
+                fill = self._of_zeros(output.node, head, leaves)
         begin = 0
         for name, inner in self.plan.nodes.items():
             if name == mask.node:
@@ -174,19 +175,39 @@ class Graph:
         columns = (begin, begin + self.plan.size(mask.node))
         return MaskRule(mask.kind, mask.value, columns, padding, fill, output.turned)
 
-    def _of_zeros(self, node: str, head: List[str]) -> Optional[List[float]]:
-        """What the layers after the last recurrent one make of zeros, which is what it gives before its first step."""
+    def _head(self, output: str) -> Tuple[List[str], List[str]]:
+        """The nodes between the output and what they read from elsewhere, in order, and the latter: mostly recurrent nodes."""
+        kinds = {name: node.kind for name, node in self.plan.nodes.items()}
+        wanted = {output}
+        for name in reversed(self.plan.nodes):
+            if name in wanted and kinds[name] in _STEPWISE:
+                wanted.update(self.plan.nodes[name].sources)
+        names = [name for name in self.plan.nodes if name in wanted]
+        return [name for name in names if kinds[name] in _STEPWISE], [name for name in names if kinds[name] not in _STEPWISE]
+
+    def _of_zeros(self, output: str, head: List[str], leaves: List[str]) -> Optional[List[float]]:
+        """What the layers after the last recurrent ones make of zeros, which is what those give before their first step."""
         if not head:
             return None
         part = Plan(self.plan.dtype)
-        source = part.add("input", "input", [], {"size": self.plan.size(node)}, self.plan.size(node))
+        size = max(self.plan.size(leaf) for leaf in leaves)
+        zeros = part.add("input", "input", [], {"size": size}, size)
+        names = {}
+        for leaf in leaves:
+            width = self.plan.size(leaf)
+            names[leaf] = part.add("slice", leaf, [zeros], {"begin": 0, "end": width}, width)
         for name in head:
             inner = self.plan.nodes[name]
-            source = part.add(inner.kind, name, [source], inner.arguments, inner.size, inner.parameters)
-        if part.nodes[source].kind == "dropout" and len(head) == 1:
-            return None
-        y, _ = part.build(source)(np.zeros((1, self.plan.size(node)), self.plan.dtype))
-        return [float(number) for number in y[0]]
+            # The order of steps that are all alike is no matter.
+            if inner.kind == "reverse":
+                names[name] = names[inner.sources[0]]
+            else:
+                sources = [names[source] for source in inner.sources]
+                names[name] = part.add(inner.kind, name, sources, inner.arguments, inner.size, inner.parameters)
+        made = part.build(names[output])
+        run = made.run if isinstance(made, Network) else made
+        y = run(np.zeros((1, 1, size), self.plan.dtype))[0]
+        return [float(number) for number in y[0, 0]] if y.any() else None
 
 
 # ------------------------------------------------------------------------------------ reading the configuration

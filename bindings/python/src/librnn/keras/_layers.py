@@ -558,8 +558,9 @@ def _bidirectional(graph: Graph, layer: Layer, inputs: List[Value], keywords: Di
     if (cell, arguments.get("variant"), arguments.get("nonlinearity")) != (other_cell, other.get("variant"), other.get("nonlinearity")):
         raise graph.fail(layer, "its directions are different cells")
     ways = [part.config.get("go_backwards", bool, False) for part in (forward, backward)]
-    if ways != [False, True] or value.turned:
-        raise graph.fail(layer, f"its layers have go_backwards {ways[0]} and {ways[1]}, or read what is in reverse order")
+    if ways != [False, True]:
+        raise graph.fail(layer, f"its layers have go_backwards {ways[0]} and {ways[1]}")
+    value = graph.straight(value)
     if arguments.get("activations") or other.get("activations"):
         arguments["activations"] = (arguments.get("activations") or {}, other.get("activations") or {})
     sequences = forward.config.get("return_sequences", bool, False)

@@ -360,6 +360,17 @@ def test_views_of_a_storage_are_the_tensors_they_show():
     assert all(np.array_equal(tensors[name], arrays[name]) for name in arrays.files)
 
 
+@pytest.mark.parametrize("name", ["lstm.pt", "lstm_old.pt", "lstm.safetensors"])
+def test_tensors_of_a_file_are_there_by_name(name):
+    found = librnn.torch.tensors(VECTORS / name)
+    assert found["weight_hr_l1"].shape == (2, 4) and found["bias_hh_l0"].dtype == np.float64
+    with pytest.raises(ValueError):
+        found["bias_hh_l0"][0] = 1
+    assert len(librnn.torch.tensors(VECTORS / "tagger_checkpoint.pt", key="ema.shadow")) == 21
+    with pytest.raises(librnn.RNNError, match="path is dict"):
+        librnn.torch.tensors({})
+
+
 def test_a_silero_cell_in_a_safetensors_file_computes_its_trace():
     folder = MODELS / "silero_vad"
     if not folder.is_dir():
@@ -369,7 +380,7 @@ def test_a_silero_cell_in_a_safetensors_file_computes_its_trace():
     assert "LSTM(128, 128)" in caught.value.message
     prefix = next(
         name.rpartition(".")[0]
-        for name in librnn.torch._tensors(folder / "silero_vad_16k.safetensors", None) if name.endswith("weight_ih")
+        for name in librnn.torch.tensors(folder / "silero_vad_16k.safetensors") if name.endswith("weight_ih")
     )
     model = librnn.torch.load(folder / "silero_vad_16k.safetensors", prefix=prefix, batch_first=False)
     assert (model.input_size, model.hidden_size, model.num_layers) == (128, 128, 1)

@@ -28,7 +28,7 @@ from .layers import CELLS, GRU, LSTM, RNN, RecurrentLayer
 from .modules import Embedding, LayerNorm, Linear, Module, ScaleShift
 from .sequential import Sequential
 
-__all__ = ["load", "state_dict"]
+__all__ = ["load", "state_dict", "tensors"]
 
 #: The metadata entry that remembers the prefix of each module of a Sequential.
 PREFIXES_KEY = "torch.prefixes"
@@ -134,6 +134,31 @@ def load(
     model = Sequential(made, batch_first=bool(batch_first), dtype=element)
     model.metadata[PREFIXES_KEY] = json.dumps(prefixes)
     return model
+
+
+def tensors(path: Any, *, key: Optional[str] = None) -> Dict[str, np.ndarray]:
+    """The tensors in a file of PyTorch by name, without PyTorch, and without executing anything in it.
+
+    For what stands beside the recurrent part, such as the convolutions before it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A checkpoint of torch.save or torch.jit.save, or a .safetensors file.
+    key : str, optional
+        Which dictionary of a checkpoint with several.
+
+    Returns
+    -------
+    dict of str to array
+        Read-only; bfloat16, which NumPy lacks, as float32.
+
+    Raises
+    ------
+    RNNError
+        The file is damaged, of another kind, or holds several sets of tensors.
+    """
+    return _tensors(path_of(path, "path"), key)
 
 
 def state_dict(model: Model, prefixes: Optional[Sequence[Optional[str]]] = None) -> Dict[str, np.ndarray]:

@@ -237,6 +237,7 @@ def changed(content, *path, value):
 NAM = nam()[0]
 REFUSED = {
     "another format": ({"a": 1}, "neither RTNeural .* nor NAM"),
+    "a state_dict": ({"lstm.weight_ih_l0": [[0.5]] * 4, "lstm.weight_hh_l0": [[0.5]] * 4}, "librnn.torch.load"),
     "a WaveNet": ({**NAM, "architecture": "WaveNet"}, "architecture 'WaveNet'"),
     "a parametric LSTM": ({**NAM, "architecture": "CatLSTM"}, "architecture 'CatLSTM'"),
     "an old version of NAM": ({**NAM, "version": "0.4.0"}, "version 0.4.0"),

@@ -56,9 +56,11 @@ class _Pickler(pickle._Pickler):
 
     def tensor(self, array):
         key = str(len(self.storages))
-        self.storages.append(np.ascontiguousarray(array).tobytes())
+        # Not ascontiguousarray, which makes a row of a single number.
+        array = np.array(array, order="C")
+        self.storages.append(array.tobytes())
         storage = ("storage", _Global("torch", STORAGES[array.dtype.name]), key, "cpu", array.size)
-        strides = tuple(stride // array.itemsize for stride in np.ascontiguousarray(array).strides)
+        strides = tuple(stride // array.itemsize for stride in array.strides)
         return _Call(_Global("torch._utils", "_rebuild_tensor_v2"), storage, 0, array.shape, strides, False, OrderedDict())
 
 

@@ -12,6 +12,7 @@ import librnn
 from helpers import CONFORMANCE, ROOT
 from hostile import assert_refused, cut_and_flipped
 from modelfile import safetensors
+from torchfile import checkpoint_file
 
 VECTORS = ROOT / "Tests" / "Vectors" / "torch"
 CASES = sorted(path.name for path in (CONFORMANCE / "torch" / "rnn").iterdir()) if CONFORMANCE.is_dir() else []
@@ -294,6 +295,18 @@ def test_the_model_of_a_lightning_checkpoint_is_told_from_its_metrics():
     # Asked for by name, also what has no matrix is looked at.
     with pytest.raises(librnn.RNNError, match="no recurrent module"):
         librnn.torch.load(path, key="callbacks.ModelCheckpoint{'monitor': 'loss'}", batch_first=True)
+
+
+def test_a_number_beside_a_state_dict_does_not_hide_it(tmp_path):
+    """``{"epoch": torch.tensor(3), "model": model.state_dict()}``: the outer dictionary has a tensor, too."""
+    state = weights(16, 3, 4)
+    path = checkpoint_file(tmp_path / "a.pt", {"epoch": np.array(3), "model": state, "best": {"loss": np.ones((), np.float32)}})
+    assert librnn.torch.tensors(path).keys() == state.keys() == librnn.torch.tensors(path, key="model").keys()
+    assert list(librnn.torch.tensors(path, key="")) == ["epoch"] and list(librnn.torch.tensors(path, key="best")) == ["loss"]
+    path = checkpoint_file(tmp_path / "b.pt", {**state, "extra": {"matrix": np.ones((2, 2))}})
+    with pytest.raises(librnn.RNNError, match=r"several sets of tensors: '' \(4 tensors\), 'extra' \(1 tensors\)"):
+        librnn.torch.tensors(path)
+    assert librnn.torch.tensors(path, key="").keys() == state.keys()
 
 
 def test_batch_norm_is_folded_in_double_and_rounded_once():

@@ -434,17 +434,15 @@ _HANDLERS: Dict[int, Callable[[_Machine], None]] = {
 def tensors_of(checkpoint: Checkpoint, key: Optional[str]) -> Dict[str, np.ndarray]:
     """The state_dict in a checkpoint: the one there is, or the one that `key` names ("model_state_dict", "a.b")."""
     found = {path: entries for path, entries in _dictionaries(checkpoint.content)}
-    # Counters and metrics, as Lightning keeps them, are tensors too. A model has a matrix.
-    models = [path for path, entries in found.items() if any(len(entry.shape) > 1 for entry in entries.values())]
+    # Counters and metrics, beside a model or in dictionaries of their own, are tensors too. A model has a matrix.
+    candidates = [path for path, entries in found.items() if any(len(entry.shape) > 1 for entry in entries.values())] or list(found)
     if key is None:
-        if "" in found:
-            key = ""
-        elif len(models or found) == 1:
-            key = (models or list(found))[0]
-        elif not found:
+        if len(candidates) == 1:
+            key = candidates[0]
+        elif not candidates:
             raise format_error(f"{checkpoint.path} holds {_describe(checkpoint.content)}, and no tensors with names")
         else:
-            listed = ", ".join(f"{path!r} ({len(found[path])} tensors)" for path in (models or list(found))[:20])
+            listed = ", ".join(f"{path!r} ({len(found[path])} tensors)" for path in candidates[:20])
             raise argument_error(f"{checkpoint.path} holds several sets of tensors: {listed}. Say which with key=…")
     elif key not in found:
         listed = ", ".join(repr(path) for path in list(found)[:20]) or "none"
@@ -471,7 +469,6 @@ def _dictionaries(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor]]]
         entries = {name: entry for name, entry in value.items() if isinstance(entry, StoredTensor) and isinstance(name, str)}
         if entries:
             yield path, entries
-            continue
         # Integers are keys of an optimizer's state, which is no model.
         todo += [(f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in value.items() if isinstance(name, str)]
 

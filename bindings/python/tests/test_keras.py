@@ -1,6 +1,7 @@
 """librnn.keras: models that Keras 2 and 3 saved compute what they computed there; what is not computed is refused by name."""
 
 import json
+import random
 import zipfile
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 import librnn
 from helpers import CONFORMANCE, ROOT, assert_same_bits, python
+from librnn._describe import describe
 
 h5py = pytest.importorskip("h5py")
 
-from hostile import assert_refused, cut_and_flipped  # noqa: E402
+from hostile import assert_refused, cut_and_flipped, mutated  # noqa: E402
 from kerasfile import (  # noqa: E402
     CELLS,
     arrays,
@@ -292,6 +294,13 @@ REFUSED = {
     "masking inside": (sequential([gru(), layer("Masking", "masking")]), "masks what a layer computed"),
     "masking alone": (sequential([layer("Masking", "masking"), layer("Activation", "a", activation="tanh")]), "without a recurrent layer"),
     "a bidirectional of something": (sequential([layer("Bidirectional", "both", layer=dense(), merge_mode="concat")]), "wraps a Dense"),
+    "a merge that is no word": (sequential([layer("Bidirectional", "both", layer=INNER, merge_mode={})]), "merge_mode is an object"),
+    "a backward layer of another kind": (
+        sequential([layer("Bidirectional", "both", layer=INNER, backward_layer=dense(), merge_mode="sum")]), "it wraps a Dense"),
+    "a quantized direction": (
+        sequential([layer("Bidirectional", "both", layer={**INNER, "config": {**INNER["config"], "dtype": "int8_from_float32"}}, merge_mode="sum")]),
+        "quantized"),
+    "a factor beyond float32": (sequential([layer("Rescaling", "r", scale=1e300), gru()]), "r: its weight holds a number that no float32"),
     "a merge nobody knows": (sequential([layer("Bidirectional", "both", layer=INNER, merge_mode="max")]), "merge_mode is 'max'"),
     "time-distributed recurrence": (sequential([layer("TimeDistributed", "td", layer=INNER)]), "a LSTM for each step"),
     "a shared layer": (
@@ -519,6 +528,26 @@ def test_a_damaged_file_is_an_error_or_a_model_of_other_numbers(name, tmp_path):
             librnn.keras.load(tmp_path / "damaged")
         except librnn.RNNError:
             pass
+
+
+@pytest.mark.parametrize("name", ["keras3_graph.keras", "keras3_masking.keras", "keras2_both_mul_last.keras", "keras2_nested.h5"])
+def test_a_changed_configuration_is_an_error_or_a_model(name, monkeypatch):
+    """Fields left out, repeated, exchanged and replaced; the weights are read once."""
+    from librnn import keras
+
+    file, generator = keras.open_keras(str(VECTORS / name), None, None), random.Random(1)
+    models = 0
+    for _ in range(150):
+        config = mutated(file.config.value, generator)
+        monkeypatch.setattr(keras, "open_keras", lambda *_: file._replace(config=file.config.__class__(config, "config")))
+        try:
+            model = librnn.keras.load(name)
+        except librnn.RNNError as error:
+            assert error.message
+            continue
+        models += 1
+        assert describe(model)
+    assert 10 < models < 140
 
 
 def test_a_file_on_which_the_hdf5_library_never_ends_is_an_error(tmp_path):

@@ -79,6 +79,10 @@ class Plan:
         parameters = {"weight": np.asarray(weight, np.float64)}
         if bias is not None:
             parameters["bias"] = np.asarray(bias, np.float64)
+        largest = float(np.finfo(self.dtype).max)
+        for name, values in parameters.items():
+            if not (np.abs(values) <= largest).all():
+                raise format_error(f"{hint}: its {name} holds a number that no {self.dtype} can be")
         return self.add("scale_shift", hint, [source], {"bias": bias is not None}, self.size(source), parameters)
 
     def batch_norm(

@@ -21,7 +21,7 @@ from ._files import LayerWeights, Weights, layer_name
 MODELS = ("Sequential", "Functional", "Model")
 _MOST_LAYERS = 1000
 #: Nodes that treat each step alike, so that what they make of zeros can be computed beforehand.
-_STEPWISE = (
+_STEPWISE_NODES = (
     "linear", "activation", "softmax", "layer_norm", "scale_shift", "dropout", "concat", "sum", "product", "slice", "reverse",
 )  # fmt: skip
 
@@ -180,10 +180,10 @@ class Graph:
         kinds = {name: node.kind for name, node in self.plan.nodes.items()}
         wanted = {output}
         for name in reversed(self.plan.nodes):
-            if name in wanted and kinds[name] in _STEPWISE:
+            if name in wanted and kinds[name] in _STEPWISE_NODES:
                 wanted.update(self.plan.nodes[name].sources)
         names = [name for name in self.plan.nodes if name in wanted]
-        return [name for name in names if kinds[name] in _STEPWISE], [name for name in names if kinds[name] not in _STEPWISE]
+        return [name for name in names if kinds[name] in _STEPWISE_NODES], [name for name in names if kinds[name] not in _STEPWISE_NODES]
 
     def _of_zeros(self, output: str, head: List[str], leaves: List[str]) -> Optional[List[float]]:
         """What the layers after the last recurrent ones make of zeros, which is what those give before their first step."""

@@ -541,14 +541,16 @@ _MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 def _bidirectional(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[str, Any]) -> List[Value]:
     _known(graph, layer, "layer", "backward_layer", "merge_mode")
     merge = layer.config.value.get("merge_mode", "concat")
-    if merge is not None and merge not in _MERGES:
+    if merge is not None and (not isinstance(merge, str) or merge not in _MERGES):
         raise graph.fail(layer, f"merge_mode is {kind_of(merge)}")
     forward = _inner_layer(layer, "layer", "forward")
-    if forward.kind not in ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM"):
-        raise graph.fail(layer, f"it wraps a {forward.kind}")
     backward = _inner_layer(layer, "backward_layer", "backward") if "backward_layer" in layer.config else forward._replace(
         weights=_Part(layer.weights, "backward"), config=_opposite(forward.config)
     )
+    for part in (forward, backward):
+        if part.kind not in ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM"):
+            raise graph.fail(layer, f"it wraps a {part.kind}")
+        _check_dtype(graph, part)
     value = _begin(graph, layer._replace(config=forward.config), inputs, keywords)
     cell, arguments = _cell(graph, forward)
     other_cell, other = _cell(graph, backward)

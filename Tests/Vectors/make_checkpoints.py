@@ -98,6 +98,7 @@ def main():
     save_arrays("views", weight_ih_l0=both[:4, :3], weight_hh_l0=both.T[:4, 4:])
 
     lightning()
+    whole()
 
 
 class Classifier(nn.Module):
@@ -142,6 +143,22 @@ def lightning():
         },
         FOLDER / "lightning.ckpt",
     )
+
+
+def whole():
+    """Modules that are saved whole say what a state_dict does not."""
+    modules = nn.ModuleDict({
+        "table": nn.Embedding(7, 3), "rnn": nn.RNN(3, 4, nonlinearity="relu", batch_first=True), "norm": nn.LayerNorm(4, eps=1e-3),
+        "gru": nn.GRU(4, 5, bidirectional=True, batch_first=True, dropout=0.25, num_layers=2), "batch": nn.BatchNorm1d(10, eps=1e-2),
+        "fc": nn.Linear(10, 2, bias=False),
+    })  # fmt: skip
+    nn.init.uniform_(modules["batch"].running_mean)
+    modules.eval()
+    tokens = torch.randint(0, 7, (2, 5))
+    x = modules["norm"](modules["rnn"](modules["table"](tokens))[0])
+    x = modules["batch"](modules["gru"](x)[0].transpose(1, 2)).transpose(1, 2)
+    save_arrays("modules", x=tokens, y=modules["fc"](x))
+    torch.save(modules, FOLDER / "modules.pt")
 
 
 if __name__ == "__main__":

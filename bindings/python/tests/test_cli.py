@@ -177,6 +177,18 @@ def test_the_command_of_inspect_runs_once_its_capitals_are_filled_in(tmp_path, c
     assert [name for name, _ in librnn.load(out)._specs] == ["scale_shift", "lstm", "linear", "linear"]
 
 
+def test_inspect_of_modules_that_were_saved_whole_asks_for_nothing(tmp_path, capsys):
+    _, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "lstm_module.pt")
+    assert "To convert it:\n" in printed and "OUT.safetensors\n" in printed and "LAYOUT" not in printed
+    _, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "modules.pt")
+    start = printed.index("  librnn convert")
+    command = printed[start : printed.index("\n\n", start)].replace("\\\n", " ").replace("OUT.safetensors", str(tmp_path / "out"))
+    assert "batch: torch.nn.modules.batchnorm.BatchNorm1d" in printed and "capitals" not in printed
+    assert run(capsys, *shlex.split(command)[1:])[0] == 0
+    arrays = np.load(VECTORS / "torch" / "modules.npz")
+    assert np.abs(librnn.load(tmp_path / "out")(arrays["x"])[0] - arrays["y"]).max() < 1e-14
+
+
 def state_file(path, shapes):
     """A safetensors file of zeros."""
     header, offset = {}, 0

@@ -309,6 +309,54 @@ def test_a_number_beside_a_state_dict_does_not_hide_it(tmp_path):
     assert librnn.torch.tensors(path, key="").keys() == state.keys()
 
 
+def test_modules_that_were_saved_whole_say_themselves_what_they_are():
+    path, arrays = VECTORS / "modules.pt", np.load(VECTORS / "modules.npz")
+    modules = [("table", "Embedding"), ("rnn", "RNN"), ("norm", "LayerNorm"), ("gru", "GRU"), ("batch", "BatchNorm1d"), ("fc", "Linear")]
+    model = librnn.torch.load(path, modules)
+    assert model.batch_first and np.abs(model(arrays["x"])[0] - arrays["y"]).max() < ROUNDING
+    gru = librnn.torch.load(path, prefix="gru")
+    assert (gru.variant, gru.batch_first, gru.num_layers, gru.dropout) == ("reset_after", True, 2, 0.25)
+    assert not librnn.torch.load(path, prefix="gru", batch_first=False).batch_first
+    assert librnn.torch.load(path, prefix="gru", dropout=0.5).dropout == 0.5
+    assert not librnn.torch.load(VECTORS / "lstm_module.pt").batch_first
+    for options, text in (
+        ({"prefix": "gru", "variant": "reset_before"}, "variant is 'reset_before' for the module, but the file says 'reset_after'"),
+        ({"prefix": "rnn", "nonlinearity": "tanh"}, "nonlinearity is 'tanh'.*the file says 'relu'"),
+        ({"modules": [("rnn", "RNN"), ("norm", "LayerNorm", {"eps": 1e-5})], "ignore": ["table", "gru", "batch", "fc"]}, "eps is 1e-05 for norm"),
+    ):
+        with pytest.raises(librnn.RNNError, match=text):
+            librnn.torch.load(path, **options)
+
+
+def stored_rnn(name="RNN", **attributes):
+    """The pickle of a module of PyTorch with a weight_ih and a weight_hh of 2 x 2."""
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    entries = b"".join(text(key) + (text(value) if isinstance(value, str) else b"G" + struct.pack(">d", value)) for key, value in attributes.items())
+    parameters = b"}" + b"".join(b"X\x0c\0\0\0" + key + tensor((2, 2), (2, 1))[20:-2] + b"s" for key in (b"weight_ih_l0", b"weight_hh_l0"))
+    return (
+        b"\x80\x02ctorch.nn.modules.rnn\n" + name.encode() + b"\n)\x81}(" + entries + text("_modules") + b"}" + text("_parameters") + parameters
+        + b"ub."
+    )
+
+
+@pytest.mark.parametrize("attributes, text", [
+    ({"nonlinearity": "system('ls')"}, "nonlinearity is .*expected"),
+    ({"nonlinearity": 3.0}, "nonlinearity is 3.0"),
+    ({"nonlinearity": "tanh", "dropout": 7.0}, "dropout"),
+    ({"nonlinearity": "tanh", "dropout": "much"}, "dropout"),
+    ({}, "spell out nonlinearity"),
+])  # fmt: skip
+def test_what_a_stored_module_says_is_checked(attributes, text, tmp_path):
+    checkpoint(stored_rnn(**attributes), FLOATS)(tmp_path / "a.pt")
+    with pytest.raises(librnn.RNNError, match=text):
+        librnn.torch.load(tmp_path / "a.pt", batch_first=True)
+    checkpoint(stored_rnn(nonlinearity="relu"), FLOATS)(tmp_path / "a.pt")
+    assert librnn.torch.load(tmp_path / "a.pt", batch_first=True).nonlinearity == "relu"
+
+
 def test_batch_norm_is_folded_in_double_and_rounded_once():
     generator = np.random.default_rng(5)
     rows = {name: generator.standard_normal(4).astype(np.float32) for name in ("weight", "bias", "running_mean", "running_var")}
@@ -366,11 +414,9 @@ def test_bfloat16_becomes_the_same_numbers_in_float32(suffix):
 
 
 def test_views_of_a_storage_are_the_tensors_they_show():
-    from librnn._checkpoint import read_checkpoint, tensors_of
-
     arrays = np.load(VECTORS / "views.npz")
-    tensors = tensors_of(read_checkpoint(str(VECTORS / "views.pt")), None)
-    assert all(np.array_equal(tensors[name], arrays[name]) for name in arrays.files)
+    found = librnn.torch.tensors(VECTORS / "views.pt")
+    assert all(np.array_equal(found[name], arrays[name]) for name in arrays.files)
 
 
 @pytest.mark.parametrize("name", ["lstm.pt", "lstm_old.pt", "lstm.safetensors"])

@@ -431,26 +431,41 @@ _HANDLERS: Dict[int, Callable[[_Machine], None]] = {
 # ------------------------------------------------------------------------------------ which of it is wanted
 
 
-def tensors_of(checkpoint: Checkpoint, key: Optional[str]) -> Dict[str, np.ndarray]:
-    """The state_dict in a checkpoint: the one there is, or the one that `key` names ("model_state_dict", "a.b")."""
-    found = {path: entries for path, entries in _dictionaries(checkpoint.content)}
+class StoredModule(NamedTuple):
+    """What a module that was stored whole says of itself: its class, and its plain attributes."""
+
+    kind: str
+    options: Dict[str, Any]
+
+
+class Contents(NamedTuple):
+    """The tensors by name; and the modules by prefix, where they were stored whole."""
+
+    tensors: Dict[str, np.ndarray]
+    modules: Dict[str, StoredModule]
+
+
+def contents_of(checkpoint: Checkpoint, key: Optional[str]) -> Contents:
+    """The state_dict or module in a checkpoint: the one there is, or the one that `key` names ("model_state_dict", "a.b")."""
+    found = {path: (entries, modules) for path, entries, modules in _sets(checkpoint.content)}
     # Counters and metrics, beside a model or in dictionaries of their own, are tensors too. A model has a matrix.
-    candidates = [path for path, entries in found.items() if any(len(entry.shape) > 1 for entry in entries.values())] or list(found)
+    candidates = [path for path, (entries, _) in found.items() if any(len(entry.shape) > 1 for entry in entries.values())] or list(found)
     if key is None:
         if len(candidates) == 1:
             key = candidates[0]
         elif not candidates:
             raise format_error(f"{checkpoint.path} holds {_describe(checkpoint.content)}, and no tensors with names")
         else:
-            listed = ", ".join(f"{path!r} ({len(found[path])} tensors)" for path in candidates[:20])
+            listed = ", ".join(f"{path!r} ({len(found[path][0])} tensors)" for path in candidates[:20])
             raise argument_error(f"{checkpoint.path} holds several sets of tensors: {listed}. Say which with key=…")
     elif key not in found:
         listed = ", ".join(repr(path) for path in list(found)[:20]) or "none"
         raise argument_error(f"key is {key!r}, but the sets of tensors in {checkpoint.path} are: {listed}")
-    return {name: checkpoint.array(tensor, name) for name, tensor in found[key].items()}
+    entries, modules = found[key]
+    return Contents({name: checkpoint.array(tensor, name) for name, tensor in entries.items()}, modules)
 
 
-def _dictionaries(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor]]]:
+def _sets(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor], Dict[str, StoredModule]]]:
     """The dictionaries and modules with tensors in them, and where they are. Each is looked at once."""
     seen = set()
     todo: List[Tuple[str, Any, int]] = [("", content, 0)]
@@ -460,40 +475,45 @@ def _dictionaries(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor]]]
             continue
         seen.add(id(value))
         if isinstance(value, Unknown):
-            members = _members(value)
+            members, modules = _members(value)
             if members:
-                yield path, members
+                yield path, members, modules
             continue
         if not isinstance(value, dict):
             continue
         entries = {name: entry for name, entry in value.items() if isinstance(entry, StoredTensor) and isinstance(name, str)}
         if entries:
-            yield path, entries
+            yield path, entries, {}
         # Integers are keys of an optimizer's state, which is no model.
         todo += [(f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in value.items() if isinstance(name, str)]
 
 
-def _members(module: Unknown) -> Dict[str, StoredTensor]:
-    """The tensors of a pickled or scripted module, under the names that its state_dict would give them."""
+def _members(module: Unknown) -> Tuple[Dict[str, StoredTensor], Dict[str, StoredModule]]:
+    """The tensors of a pickled or scripted module, under the names that its state_dict would give them, and the modules in it."""
     found: Dict[str, StoredTensor] = {}
+    modules: Dict[str, StoredModule] = {}
     seen = set()
     todo: List[Tuple[str, Any, int]] = [("", module, 0)]
     while todo:
         path, value, depth = todo.pop(0)
         if isinstance(value, StoredTensor):
             found[path] = value
+        kind = None
         if isinstance(value, Unknown):
-            value = value.state
+            kind, value = value.name, value.state
         if not isinstance(value, dict) or id(value) in seen or depth > 40:
             continue
         seen.add(id(value))
         plain = "_parameters" in value and "_modules" in value
+        if plain and kind is not None:
+            options = {name: each for name, each in value.items() if isinstance(name, str) and type(each) in (bool, int, float, str)}
+            modules[path] = StoredModule(kind, options)
         for name, inner in value.items():
             if not isinstance(name, str) or (plain and name not in ("_parameters", "_buffers", "_modules")):
                 continue
             inside = path if plain else (f"{path}.{name}" if path else name)
             todo.append((inside, inner, depth + 1))
-    return found
+    return found, modules
 
 
 def _describe(content: Any) -> str:

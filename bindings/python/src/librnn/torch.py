@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from ._arrays import real
-from ._checkpoint import read_checkpoint, tensors_of
+from ._checkpoint import Contents, StoredModule, contents_of, read_checkpoint
 from ._foreign import first_bytes, path_of
 from ._network import Model
 from ._plan import folded_batch_norm
@@ -54,7 +54,8 @@ def load(
     """A librnn model with the weights of a PyTorch model.
 
     The tensors tell sizes, number of layers, directions, biases, projection, and the cell: weight_hh has 4, 3 or 1 times as many
-    rows as there are hidden units. The rest must be spelled out; the error says what, for the file at hand.
+    rows as there are hidden units. The rest must be spelled out; the error says what, for the file at hand. Only a module that was
+    saved whole, ``torch.save(model, path)``, says itself what its modules of torch.nn are.
 
     Parameters
     ----------
@@ -95,18 +96,21 @@ def load(
     RNNError
         Something must be spelled out; a tensor is missing or belongs to no module; a shape does not fit; the file is damaged.
     """
-    tensors = _tensors(source, key)
+    tensors, stored = _contents(source, key)
     if prefix:
         cut = prefix.rstrip(".") + "."
         chosen = {name[len(cut) :]: value for name, value in tensors.items() if name.startswith(cut)}
         if not chosen:
             raise argument_error(f"no tensor begins with {cut!r}; the modules are: {_overview(tensors)}")
         tensors = chosen
+        stored = {(name + ".")[len(cut) :].rstrip("."): module for name, module in stored.items() if (name + ".").startswith(cut)}
     tensors = {name: value for name, value in tensors.items() if not _ignored(name, ignore)}
     choices = {"variant": variant, "nonlinearity": nonlinearity, "dropout": dropout}
     if modules is None:
-        return _single(tensors, choices, batch_first, dtype)
+        return _single(tensors, stored, choices, batch_first, dtype)
     parts = _parts(modules)
+    if batch_first is None:
+        batch_first = _layout([stored.get(part.prefix) for part in parts if isinstance(part, _Part)])
     missing: List[str] = [] if batch_first is not None else [_ASK_BATCH_FIRST]
     made: List[Any] = []
     prefixes: List[Optional[str]] = []
@@ -119,7 +123,7 @@ def load(
             continue
         own = _below(tensors, part.prefix)
         used.update(part.prefix + "." + name if part.prefix else name for name in own)
-        plans.append(_plan(part, own, choices, missing))
+        plans.append(_plan(part, own, stored.get(part.prefix), choices, missing))
         prefixes.append(part.prefix)
     if missing:
         raise _ask(missing)
@@ -158,7 +162,7 @@ def tensors(path: Any, *, key: Optional[str] = None) -> Dict[str, np.ndarray]:
     RNNError
         The file is damaged, of another kind, or holds several sets of tensors.
     """
-    return _tensors(path_of(path, "path"), key)
+    return _contents(path_of(path, "path"), key).tensors
 
 
 def state_dict(model: Model, prefixes: Optional[Sequence[Optional[str]]] = None) -> Dict[str, np.ndarray]:
@@ -206,27 +210,27 @@ def state_dict(model: Model, prefixes: Optional[Sequence[Optional[str]]] = None)
 # ------------------------------------------------------------------------------------------ reading tensors
 
 
-def _tensors(source: Any, key: Optional[str]) -> Dict[str, np.ndarray]:
-    """The tensors by name, of whatever they come from."""
+def _contents(source: Any, key: Optional[str]) -> Contents:
+    """The tensors by name, of whatever they come from, and modules that were stored whole."""
     if isinstance(source, Mapping):
         if key is not None:
             if not isinstance(source.get(key), Mapping):
                 raise argument_error(f"key is {key!r}, but the dictionary has: {_some(sorted(map(str, source)))}")
             source = source[key]
-        return {str(name): _array(value, str(name)) for name, value in source.items()}
+        return Contents({str(name): _array(value, str(name)) for name, value in source.items()}, {})
     if hasattr(source, "state_dict"):
         raise argument_error(f"source is {type(source).__name__}: give its state_dict()")
     path = path_of(source, "source")
     start = first_bytes(path)
     if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
-        return tensors_of(read_checkpoint(path), key)
+        return contents_of(read_checkpoint(path), key)
     if start[8:9] == b"{":
         tensors, metadata = read_safetensors(path)
         if "librnn.architecture" in metadata:
             raise argument_error(f"{path} is a model file of librnn: read it with librnn.load")
         if key is not None:
             raise argument_error("key names a dictionary of a checkpoint; a safetensors file has only one")
-        return tensors
+        return Contents(tensors, {})
     raise format_error(f"{path} is neither a checkpoint of PyTorch nor a safetensors file")
 
 
@@ -424,11 +428,50 @@ class _Plan(NamedTuple):
         return module
 
 
+#: Of PyTorch's own classes: which option is which attribute.
+_ATTRIBUTES = {"nonlinearity": "nonlinearity", "dropout": "dropout", "eps": "eps"}
+
+
+def stored_options(module: Optional[StoredModule]) -> Dict[str, Any]:
+    """What a module of PyTorch that was stored whole says of the options here; nothing of classes that are not PyTorch's."""
+    if module is None or not module.kind.startswith("torch.nn.modules."):
+        return {}
+    told = {option: module.options[name] for option, name in _ATTRIBUTES.items() if name in module.options}
+    if module.kind in ("torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.GRUCell"):
+        told["variant"] = "reset_after"
+    return told
+
+
+def _agreed(options: Mapping[str, Any], module: Optional[StoredModule], name: str) -> Dict[str, Any]:
+    """The caller's options and those of a stored module, which must not say different things. Dropout is the caller's to choose."""
+    told = stored_options(module)
+    for option, value in told.items():
+        given = options.get(option)
+        if option != "dropout" and given is not None and given != value:
+            raise argument_error(f"{option} is {given!r} for {name}, but the file says {value!r}")
+    return {**told, **{option: given for option, given in options.items() if given is not None and not (option == "dropout" and not given)}}
+
+
+def stored_layout(module: Optional[StoredModule]) -> Optional[bool]:
+    """batch_first of a recurrent module of PyTorch that was stored whole."""
+    if module is None or not module.kind.startswith("torch.nn.modules.rnn."):
+        return None
+    layout = module.options.get("batch_first")
+    return layout if isinstance(layout, bool) else None
+
+
+def _layout(modules: Sequence[Optional[StoredModule]]) -> Optional[bool]:
+    """The batch_first that stored modules agree upon."""
+    found = {layout for layout in map(stored_layout, modules) if layout is not None}
+    return found.pop() if len(found) == 1 else None
+
+
 def _plan_recurrent(
-    found: _Recurrent, options: Mapping[str, Any], place: str, missing: List[str]
+    found: _Recurrent, options: Mapping[str, Any], module: Optional[StoredModule], place: str, missing: List[str]
 ) -> _Plan:
     """A recurrent module; what it needs and nobody said is added to `missing`."""
     name = place.rstrip(".") or "the module"
+    options = _agreed(options, module, name)
     arguments = {**found.sizes, "dropout": options.get("dropout") or 0.0}
     if found.kind is GRU:
         arguments["variant"] = options.get("variant")
@@ -447,7 +490,13 @@ def _plan_recurrent(
     return _Plan(found.kind, arguments, found.weights)
 
 
-def _single(tensors: Dict[str, np.ndarray], choices: Dict[str, Any], batch_first: Optional[bool], dtype: Any) -> Any:
+def _single(
+    tensors: Dict[str, np.ndarray],
+    stored: Mapping[str, StoredModule],
+    choices: Dict[str, Any],
+    batch_first: Optional[bool],
+    dtype: Any,
+) -> Any:
     """The one recurrent module that there is."""
     prefixes = {name.rpartition(".")[0] for name in tensors}
     prefix = prefixes.pop() if len(prefixes) == 1 else None
@@ -475,10 +524,12 @@ def _single(tensors: Dict[str, np.ndarray], choices: Dict[str, Any], batch_first
             ) from None
         raise error
     missing: List[str] = []
-    plan = _plan_recurrent(found, choices, place, missing)
+    plan = _plan_recurrent(found, choices, stored.get(prefix), place, missing)
     for option, kind in (("variant", GRU), ("nonlinearity", RNN)):
         if choices[option] is not None and found.kind is not kind:
             raise argument_error(f"{option} is {choices[option]!r}, but the weights are those of {found.text()}")
+    if batch_first is None:
+        batch_first = stored_layout(stored.get(prefix))
     if batch_first is None:
         missing.append(_ASK_BATCH_FIRST)
     if missing:
@@ -495,7 +546,9 @@ _TENSORS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
 }
 
 
-def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], missing: List[str]) -> _Plan:
+def _plan(
+    part: _Part, own: Dict[str, np.ndarray], module: Optional[StoredModule], choices: Mapping[str, Any], missing: List[str]
+) -> _Plan:
     """The module that the caller named, from its tensors."""
     place = f"{part.prefix}." if part.prefix else ""
     if not own:
@@ -504,14 +557,15 @@ def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], m
         found = _Recurrent.of(own, place)
         if found.kind.__name__ != part.kind:
             raise argument_error(f"{part.prefix!r} is said to be {part.kind}, but its weights are those of {found.text()}")
-        return _plan_recurrent(found, {**choices, **part.options}, place, missing)
+        return _plan_recurrent(found, {**choices, **part.options}, module, place, missing)
     needed, optional = _TENSORS[part.kind]
     if not set(needed) <= set(own) <= {*needed, *optional}:
         raise argument_error(f"{part.prefix!r} ({part.kind}) has the tensors {_some(sorted(own))}, expected {', '.join(needed)}")
-    if part.kind in ("LayerNorm", "BatchNorm1d") and part.options.get("eps") is None:
+    options = _agreed(part.options, module, part.prefix or "the module")
+    if part.kind in ("LayerNorm", "BatchNorm1d") and options.get("eps") is None:
         missing.append(f'{{"eps": …}} for {part.prefix or "the module"}, a {part.kind} (torch.nn.{part.kind} has 1e-5 by default)')
     if part.kind == "BatchNorm1d":
-        return _plan_batch_norm(own, part.options.get("eps"), place)
+        return _plan_batch_norm(own, options.get("eps"), place)
     weight = own["weight"]
     rank = 1 if part.kind == "LayerNorm" else 2
     if weight.ndim != rank or 0 in weight.shape:
@@ -521,7 +575,7 @@ def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], m
     if part.kind == "Linear":
         arguments = {"input_size": weight.shape[1], "output_size": weight.shape[0], "bias": "bias" in own}
         return _Plan(Linear, arguments, own)
-    return _Plan(LayerNorm, {"size": weight.shape[0], "eps": part.options.get("eps")}, own)
+    return _Plan(LayerNorm, {"size": weight.shape[0], "eps": options.get("eps")}, own)
 
 
 def _plan_batch_norm(own: Dict[str, np.ndarray], eps: Any, place: str) -> _Plan:

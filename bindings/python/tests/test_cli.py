@@ -224,6 +224,14 @@ def test_a_program_of_torch_export_is_named(tmp_path, capsys):
     assert "torch.export" in run(capsys, "inspect", tmp_path / "a.pt2")[2]
 
 
+def test_forms_of_tensorflow_are_named(tmp_path, capsys):
+    assert "is a folder, expected a file" in run(capsys, "inspect", tmp_path)[2]
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    assert "SavedModel of TensorFlow: save the model as a file" in run(capsys, "convert", tmp_path, tmp_path / "out")[2]
+    (tmp_path / "a.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(50))
+    assert "TensorFlow Lite" in run(capsys, "convert", tmp_path / "a.tflite", tmp_path / "out")[2]
+
+
 def test_a_module_at_the_root_has_no_prefix(tmp_path, capsys):
     path = state_file(tmp_path / "a", {"weight_ih_l0": (8, 3), "weight_hh_l0": (8, 2), "fc.weight": (1, 2), "fc.bias": (1,)})
     arguments = ["--time-first", "--module", "=LSTM", "--module", "fc=Linear"]

@@ -166,7 +166,13 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 def kind_of_file(path: str) -> str:
     """Which reader a file is for, by its content; by its name where the content does not tell."""
+    if os.path.isdir(path):
+        saved = os.path.exists(os.path.join(path, "saved_model.pb"))
+        what = "a SavedModel of TensorFlow: save the model as a file, model.save('model.keras')" if saved else "a folder, expected a file"
+        raise unsupported(f"{path} is {what}")
     start = first_bytes(path, 64)
+    if start[4:8] == b"TFL3":
+        raise unsupported(f"{path} is a model of TensorFlow Lite: convert the model of Keras that it was made of, or export ONNX")
     if start[:4] == b"PK\3\4":
         with Archive(path) as archive:
             names = archive.names

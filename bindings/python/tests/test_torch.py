@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import pickletools
 import struct
 import zipfile
 
@@ -265,6 +266,45 @@ def test_every_form_of_file_gives_the_same_model(name):
         assert np.abs(actual - arrays[key]).max() < ROUNDING
 
 
+def as_python_2_wrote(data):
+    """A pickle of Python 3 as Python 2 would have written it: strings as bytes, an ordered dictionary with its items as an argument."""
+    out, previous = bytearray(), 0
+    for operation, argument, position in [*pickletools.genops(data), (None, None, len(data))]:
+        out += data[previous:position] if previous < position and data[previous : previous + 1] != b"X" else b""
+        if previous < position and data[previous : previous + 1] == b"X":
+            text = data[previous + 5 : position]
+            out += b"U" + bytes([len(text)]) + text
+        previous = position
+    return bytes(out)
+
+
+def test_a_checkpoint_of_python_2_is_read(tmp_path):
+    """Zip archives are younger, but the pickle is the same in both forms."""
+    with zipfile.ZipFile(VECTORS / "lstm.pt") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in parts if name.endswith("data.pkl"))
+    changed = as_python_2_wrote(parts[name])
+    assert b"Uweight" not in changed and b"U\x0cweight_ih_l0" in changed and b"X" + struct.pack("<I", 12) not in changed
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        for entry, data in {**parts, name: changed}.items():
+            archive.writestr(entry, data)
+    old, new = librnn.torch.tensors(tmp_path / "a.pt"), librnn.torch.tensors(VECTORS / "lstm.pt")
+    assert old.keys() == new.keys() and all(np.array_equal(old[name], new[name]) for name in new)
+    # OrderedDict([["weight_ih_l0", tensor]]), as Python 2 pickles it.
+    one = tensor((2, 2), (2, 1))[3:-2].replace(b"X\x0c\0\0\0weight_ih_l0", b"U\x0cweight_ih_l0")
+    checkpoint(b"\x80\x02ccollections\nOrderedDict\n]](" + one + b"ea\x85R.", FLOATS)(tmp_path / "b.pt")
+    assert librnn.torch.tensors(tmp_path / "b.pt")["weight_ih_l0"].shape == (2, 2)
+
+
+def test_a_tensor_of_a_subclass_is_the_tensor(tmp_path):
+    plain = tensor((2, 2), (2, 1))
+    call = plain.index(b"ctorch._utils")
+    name, arguments = plain[call : plain.index(b"((") ], plain[plain.index(b"((") : -3]
+    wrapped = b"ctorch._tensor\n_rebuild_from_type_v2\n(" + name + b"cmine\nTensor\n" + arguments + b"}tR"
+    checkpoint(plain[:call] + wrapped + b"s.", FLOATS)(tmp_path / "a.pt")
+    assert librnn.torch.tensors(tmp_path / "a.pt")["weight_ih_l0"].shape == (2, 2)
+
+
 def test_a_checkpoint_of_a_training_is_read_as_far_as_it_is_tensors():
     path, arrays = VECTORS / "tagger_checkpoint.pt", np.load(VECTORS / "tagger.npz")
     with pytest.raises(librnn.RNNError) as caught:
@@ -389,6 +429,7 @@ def test_weight_normalization_is_named():
 @pytest.mark.parametrize("content, text", [
     (b"]q\0.", "holds a list of 0, and no tensors"),
     (b"}X\5\0\0\0epochK\3s.", "holds a dictionary of 1 \\('epoch': a int\\), and no tensors"),
+    (b"}X\1\0\0\0actorch._utils\n_rebuild_tensor_v3\n)Rs.", "'a': a tensor of a kind that is not read \\(tensor_v3\\)"),
     (b"ctorch\nScriptObject\n)\x81.", "an object of torch.ScriptObject"),
 ])  # fmt: skip
 def test_a_checkpoint_without_tensors_says_what_it_holds(content, text, tmp_path):

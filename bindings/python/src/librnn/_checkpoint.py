@@ -369,8 +369,16 @@ def _call(function: Any, arguments: Tuple[Any, ...]) -> Any:
             return StoredTensor(*storage, offset, shape, strides)
     if name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state") and arguments:
         return arguments[0]
-    if name == "collections.OrderedDict" and not arguments:
-        return OrderedDict()
+    if name == "torch._tensor._rebuild_from_type_v2" and len(arguments) >= 3 and isinstance(arguments[2], tuple):
+        # A tensor of a subclass, or with attributes: the function that makes the tensor, its class, the arguments.
+        return _call(arguments[0], arguments[2]) if isinstance(arguments[0], Name) and arguments[0] != function else Unknown(name)
+    if name == "collections.OrderedDict" and len(arguments) <= 1:
+        # Python 2 gives the items as lists of two.
+        made: "OrderedDict[Any, Any]" = OrderedDict()
+        for item in arguments[0] if arguments and isinstance(arguments[0], (list, tuple)) else ():
+            if isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], (str, int)):
+                made[item[0]] = item[1]
+        return made
     if name == "collections.defaultdict":
         return {}
     return Unknown(name or "a call of an unknown function")
@@ -390,6 +398,11 @@ def _text(code: str) -> Callable[[_Machine], None]:
 
 def _bytes(code: str) -> Callable[[_Machine], None]:
     return lambda machine: machine._new(machine._take(machine._number(code)))
+
+
+def _old_text(code: str) -> Callable[[_Machine], None]:
+    """A string of Python 2, which is bytes there: names of tensors in old checkpoints."""
+    return lambda machine: machine._new(machine._take(machine._number(code)).decode("utf-8", "replace"))
 
 
 def _whole(code: str) -> Callable[[_Machine], None]:
@@ -416,7 +429,7 @@ _HANDLERS: Dict[int, Callable[[_Machine], None]] = {
     ord("K"): _whole("B"), ord("M"): _whole("H"), ord("J"): _whole("i"), 0x8A: _long("B"), 0x8B: _long("i"),
     ord("G"): lambda machine: machine._new(struct.unpack(">d", machine._take(8))[0]),
     ord("X"): _text("I"), 0x8C: _text("B"), 0x8D: _text("Q"),
-    ord("U"): _bytes("B"), ord("T"): _bytes("I"), ord("C"): _bytes("B"), ord("B"): _bytes("I"), 0x8E: _bytes("Q"),
+    ord("U"): _old_text("B"), ord("T"): _old_text("I"), ord("C"): _bytes("B"), ord("B"): _bytes("I"), 0x8E: _bytes("Q"),
     ord("}"): _fresh(dict), ord("]"): _fresh(list), ord(")"): _pushing(()), 0x8F: _fresh(lambda: Unknown("a set")),
     ord("d"): _Machine._dictionary, ord("l"): lambda machine: machine._new(machine._to_mark()),
     ord("t"): lambda machine: machine._new(tuple(machine._to_mark())),
@@ -517,6 +530,8 @@ def _members(module: Unknown) -> Tuple[Dict[str, StoredTensor], Dict[str, Stored
 
 
 def _describe(content: Any) -> str:
+    if isinstance(content, Unknown) and content.name.startswith("torch._utils._rebuild_"):
+        return f"a tensor of a kind that is not read ({content.name.rpartition('_rebuild_')[2]})"
     if isinstance(content, Unknown):
         return f"an object of {content.name or 'an unknown class'}"
     if isinstance(content, StoredTensor):

@@ -195,6 +195,24 @@ def test_time_major_models_have_time_first(tmp_path):
     assert_same_bits(model(x)[0], np.ascontiguousarray(usual(np.ascontiguousarray(x.swapaxes(0, 1)))[0].swapaxes(0, 1)))
 
 
+def test_the_keras_that_wrote_the_file_decides_whether_a_sum_with_an_unmasked_value_has_a_mask(tmp_path):
+    """Keras 2 takes the mask of those that have one, Keras 3 has none then."""
+
+    def model(version, value):
+        config = functional([
+            calls(layer("Masking", "masking", mask_value=value), tensor("input")), calls(dense("plain", 4), tensor("input")),
+            calls(layer("Add", "add"), [tensor("masking"), tensor("plain")]), calls(gru(), tensor("add")),
+        ], [("gru", 0)])  # fmt: skip
+        weights = [("Dense", "plain", arrays("Dense", 4, 4, 1)), ("GRU", "gru", arrays("GRU", 4))]
+        return librnn.keras.load(keras_file(tmp_path / "model.keras", config, weights, version=version))
+
+    assert model("2.15.0", 0.0)._mask_rule is not None and model("3.15.1", 0.0)._mask_rule is None
+    assert model("2.15.0", -1.0)._mask_rule is not None
+    # Without a mask the steps that Masking has set to 0 are read.
+    with pytest.raises(librnn.RNNError, match="'add' \\(Add\\).*with and without a mask, after Masking has set steps to 0"):
+        model("3.15.1", -1.0)
+
+
 def test_two_outputs_are_columns_of_one(tmp_path):
     config = functional(
         [calls(gru(), tensor("input")), calls(dense(), tensor("gru")), calls(dense("other", 1), tensor("input"))],
@@ -317,6 +335,20 @@ REFUSED = {
         functional([calls(gru(), tensor("second")), calls(gru("second"), tensor("gru"))], [("gru", 0)]), "read each other"),
     "an operation": (
         functional([calls({**layer("Tanh", "f"), "module": "keras.src.ops.numpy"}, tensor("input"))], [("f", 0)]), "does not compute this operation"),
+    "a mask of steps that are there for one input only": (
+        functional([
+            calls(layer("NotEqual", "differs"), tensor("input"), 0.0), calls(layer("Any", "mask", axis=-1), tensor("differs")),
+            calls(layer("ExpandDims", "wide", axis=-1), tensor("mask")), calls(layer("OnesLike", "ones"), tensor("input")),
+            calls(layer("Concatenate", "both", axis=-1), [tensor("wide"), tensor("ones")]), calls(layer("Any", "any", axis=-1), tensor("both")),
+            calls(gru(), tensor("input"), mask=tensor("any")),
+        ], [("gru", 0)]), "'both' \\(Concatenate\\): librnn does not compute this operation"),
+    "masks of two inputs": (
+        functional([
+            calls(layer("NotEqual", "d1"), tensor("input"), 0.0), calls(layer("Any", "m1", axis=-1), tensor("d1")),
+            calls(layer("NotEqual", "d2"), tensor("other"), 0.0), calls(layer("Any", "m2", axis=-1), tensor("d2")),
+            calls(layer("LogicalOr", "either"), tensor("m1"), tensor("m2")), calls(layer("Add", "add"), [tensor("input"), tensor("other")]),
+            calls(gru(), tensor("add"), mask=tensor("either")),
+        ], [("gru", 0)], ("input", "other")), "'either' \\(LogicalOr\\): librnn does not compute this operation"),
     "features that do not fit": (
         functional([calls(gru(), tensor("input")), calls(layer("Add", "add"), [tensor("gru"), tensor("input")])], [("add", 0)]),
         "joins \\[3, 4\\] features"),

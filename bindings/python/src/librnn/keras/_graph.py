@@ -16,7 +16,7 @@ from .._mask import MaskRule
 from .._plan import Plan
 from ..errors import format_error, unsupported
 from ..network import Network
-from ._files import LayerWeights, Weights, layer_name
+from ._files import LayerWeights, NoWeights, Weights, layer_name
 
 MODELS = ("Sequential", "Functional", "Model")
 _MOST_LAYERS = 1000
@@ -29,8 +29,8 @@ _STEPWISE_NODES = (
 class Value(NamedTuple):
     """A tensor of Keras: what a layer gives or reads."""
 
-    #: "features" or "state" (of a node); "pending" (an input that is not yet known to be tokens or a state); "compare" and "mask"
-    #: (Keras' computation of a mask).
+    #: "features" or "state" (of a node); "pending" (an input that is not yet known to be tokens or a state); "compare", "mask",
+    #: "spread" and "likes" (Keras' computation of a mask).
     kind: str
     node: str = ""
     #: Has an axis of time.
@@ -74,6 +74,13 @@ class Call(NamedTuple):
 
     arguments: List[Any]
     keywords: Dict[str, Any]
+
+
+def is_operation(kind: str, module: str) -> bool:
+    """Whether a node is an operation on tensors of Keras 3, not a layer."""
+    return module.startswith(("keras.src.ops", "keras.ops")) or kind in (
+        "NotEqual", "Any", "ExpandDims", "ZerosLike", "OnesLike", "LogicalOr",
+    )  # fmt: skip
 
 
 class Graph:
@@ -235,10 +242,13 @@ def run_model(graph: Graph, config: Json, weights: Weights, given: Optional[List
         own = json_entry.value.get("config")
         configuration = Json(own if isinstance(own, dict) else {}, f"{graph.path}: layer {layer_name_or(json_entry, index)!r}")
         module = json_entry.get("module", str, "")
-        layer = Layer(
-            class_name, layer_name_or(json_entry, index), configuration, weights.layer(json_entry, classes), module
-        )
-        classes[class_name] = classes.get(class_name, 0) + 1
+        name = layer_name_or(json_entry, index)
+        if is_operation(class_name, module):
+            own_weights: LayerWeights = NoWeights(f"{graph.path}: the operation {name!r} has no weights")
+        else:
+            own_weights = weights.layer(json_entry, classes)
+            classes[class_name] = classes.get(class_name, 0) + 1
+        layer = Layer(class_name, name, configuration, own_weights, module)
         layers.append((json_entry, layer))
     if kind == "Sequential":
         return _run_sequential(graph, inner, layers, given)

@@ -15,7 +15,7 @@ from .._foreign import Json, kind_of
 from ..activations import Activation
 from ..errors import RNNError, argument_error, format_error, shape_error
 from ._files import LayerWeights
-from ._graph import MODELS, Graph, Layer, Mask, Value, run_model
+from ._graph import MODELS, Graph, Layer, Mask, Value, is_operation, run_model
 
 _ALWAYS = {
     "name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "seed", "build_config",
@@ -40,7 +40,8 @@ Handler = Callable[[Graph, Layer, List[Value], Dict[str, Any]], List[Value]]
 def apply(graph: Graph, layer: Layer, arguments: List[Any], keywords: Dict[str, Any]) -> List[Value]:
     """The outputs of a layer for its arguments."""
     numbers = any(type(value) in (int, float) for value in _flat(arguments))
-    if layer.module.startswith(("keras.src.ops", "keras.ops")) or layer.kind in ("NotEqual", "Any") or numbers:
+    of_masks = any(isinstance(value, Value) and value.kind in ("mask", "spread", "likes") for value in _flat(arguments))
+    if is_operation(layer.kind, layer.module) or of_masks or numbers:
         # An .h5 file leaves the module out.
         return _operation(graph, layer, arguments)
     _check_dtype(graph, layer)
@@ -381,8 +382,12 @@ def _joined(graph: Graph, layer: Layer, inputs: List[Value]) -> Tuple[List[Value
     masks = {value.mask for value in values if value.mask is not None}
     if len(masks) > 1:
         raise graph.fail(layer, "it joins values of two masks")
-    # Keras: all of them, if each has one; a sum takes any.
     mask = masks.pop() if masks else None
+    if mask is not None and any(value.mask is None for value in values) and (graph.version or "2").startswith("3"):
+        # Keras 2 takes the mask of those that have one. Keras 3 has none then: a sum gives none, a concatenation one of all steps.
+        if mask.kind == "value" and mask.value != 0:
+            raise graph.fail(layer, "it joins values with and without a mask, after Masking has set steps to 0; librnn does not set them")
+        mask = None
     return values, values[0]._replace(mask=mask, unmasked=any(value.unmasked for value in values))
 
 
@@ -407,6 +412,36 @@ def _joining(kind: str) -> Handler:
     return handler
 
 
+def _mask_operation(graph: Graph, layer: Layer, tensors: List[Value]) -> Optional[Value]:
+    """How Keras 3 makes the mask of a concatenation or a sum of those of its inputs: the same as theirs, if they have one mask.
+
+    any(concatenate([expand_dims(mask) | zeros_like(x), …])) is the mask again: "spread" over the features, and "likes" for what has
+    the shape of x.
+    """
+    axis = layer.config.value.get("axis")
+    if layer.kind == "ZerosLike" and len(tensors) == 1:
+        return Value("likes", which="zeros")
+    if layer.kind == "OnesLike" and len(tensors) == 1:
+        return Value("likes", which="ones")
+    masks = {value.mask for value in tensors if value.kind in ("mask", "spread")}
+    if len(masks) != 1 or not all(value.kind in ("mask", "spread", "likes") for value in tensors):
+        return None
+    likes = {value.which for value in tensors if value.kind == "likes"}
+    kinds = {value.kind for value in tensors if value.kind != "likes"}
+    if len(kinds) != 1:
+        return None
+    one = next(value for value in tensors if value.kind != "likes")
+    if layer.kind == "ExpandDims" and axis in (-1, 2) and kinds == {"mask"} and not likes:
+        return one._replace(kind="spread")
+    if layer.kind == "LogicalOr" and likes <= {"zeros"}:
+        return one
+    if layer.kind == "Concatenate" and axis in (-1, 2) and kinds == {"spread"} and not likes:
+        return one
+    if layer.kind == "Any" and axis in (-1, 2) and kinds == {"spread"} and not likes:
+        return one._replace(kind="mask")
+    return None
+
+
 def _operation(graph: Graph, layer: Layer, arguments: List[Any]) -> List[Value]:
     """An operation on tensors that Keras 3 keeps as a node: how it makes masks, and sums and products with numbers."""
     tensors = [value for value in _flat(arguments) if isinstance(value, Value)]
@@ -419,6 +454,9 @@ def _operation(graph: Graph, layer: Layer, arguments: List[Any]) -> List[Value]:
             return [Value("compare", value.node, mask=Mask("value", float(numbers[0]), value.node))]
     if layer.kind == "Any" and len(tensors) == 1 and tensors[0].kind == "compare" and layer.config.value.get("axis") in (-1, 2):
         return [tensors[0]._replace(kind="mask")]
+    mask = _mask_operation(graph, layer, tensors) if not numbers else None
+    if mask is not None:
+        return [mask]
     if layer.kind in ("Add", "Multiply") and len(tensors) == len(numbers) == 1:
         value = graph.features(layer, tensors[0])
         pair = (1.0, float(numbers[0])) if layer.kind == "Add" else (float(numbers[0]), 0.0)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes files for ocr.py and ocr.c of the model in the package nano_ocr (MIT): convolutions, a bidirectional LSTM, a linear layer.
 
-    pip download --no-deps --require-hashes -r requirements.txt -d package
+    pip download --no-deps --require-hashes -r ../models.txt -d package
     python convert.py package/nano_ocr-0.1.0-py3-none-any.whl
 
 ocr.safetensors   the LSTM and the linear layer, a librnn model, with the characters in its metadata

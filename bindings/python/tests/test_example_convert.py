@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import librnn
+from example_programs import c_program, printed
 from helpers import ROOT, assert_same_bits
 from librnn._cli import main
-from program import compiled, run
 from test_cli import TAGGER, nam
 
 VECTORS = ROOT / "Tests" / "Vectors"
@@ -29,7 +29,7 @@ KERAS = {f"keras/{path.name}": [] for path in sorted((VECTORS / "keras").iterdir
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    return compiled(ROOT / "examples" / "convert" / "run.c", tmp_path_factory.mktemp("run"))
+    return c_program("convert/run.c", tmp_path_factory.mktemp("run"))
 
 
 def in_python(model, features, tokens):
@@ -59,17 +59,17 @@ def test_the_same_bits_come_out_of_c(name, program, tmp_path, capsys):
     else:
         tokens = generator.integers(0, 7, steps)
         text = " ".join(map(str, tokens))
-    printed = run(program, out, text=text)
-    y = np.array([[model.dtype.type(number) for number in line.split()] for line in printed.splitlines()])
+    lines = printed(program, out, data=text.encode()).decode().splitlines()
+    y = np.array([[model.dtype.type(number) for number in line.split()] for line in lines])
     assert_same_bits(y, in_python(model, features, tokens))
 
 
 def test_errors_of_the_program_name_what_is_wrong(program, tmp_path):
     librnn.save(librnn.GRU(2, 3), tmp_path / "gru.safetensors")
-    assert "No such file" in run(program, tmp_path / "none", status=1)
-    assert "step 1: expected 2 features and 0 tokens" in run(program, tmp_path / "gru.safetensors", text="1 2 3", status=1)
-    assert "step 0: expected 2" in run(program, tmp_path / "gru.safetensors", text="1 x", status=1)
-    assert "usage" in run(program, status=2)
-    assert run(program, tmp_path / "gru.safetensors") == ""
+    assert "No such file" in printed(program, tmp_path / "none", status=1)
+    assert "step 1: expected 2 features and 0 tokens" in printed(program, tmp_path / "gru.safetensors", data=b"1 2 3", status=1)
+    assert "step 0: expected 2" in printed(program, tmp_path / "gru.safetensors", data=b"1 x", status=1)
+    assert "usage" in printed(program, status=2)
+    assert printed(program, tmp_path / "gru.safetensors") == b""
     (tmp_path / "bad").write_text(json.dumps({}))
-    assert "run: " in run(program, tmp_path / "bad", status=1)
+    assert "run: " in printed(program, tmp_path / "bad", status=1)

@@ -1,79 +1,21 @@
-"""examples/ocr: a checkpoint of PyTorch becomes a model that reads; the recurrent part against what PyTorch computed."""
+"""examples/ocr: a checkpoint of PyTorch becomes a model that reads, in Python and C; its layers: test_pretrained_nano_ocr."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import librnn
-from helpers import CONFORMANCE, ROOT
-from program import compiled, run
+from example_programs import c_program, example, package, printed, script, traces
 
-EXAMPLE, FOLDER = ROOT / "examples" / "ocr", CONFORMANCE / "models" / "nano_ocr"
-
-
-def module(name):
-    spec = importlib.util.spec_from_file_location(f"ocr_{name}", EXAMPLE / f"{name}.py")
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+CONVERT, OCR = example("ocr/convert.py"), example("ocr/ocr.py")
 
 
-CONVERT, OCR = module("convert"), module("ocr")
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """Weights, rounded to float16, outputs of the unrounded ones, and what the model's own package reads."""
-    if not FOLDER.is_dir():
-        pytest.skip(f"{FOLDER} is not there: nano_ocr was not run")
-    meta = json.loads((FOLDER / "meta.json").read_text())
-    return dict(np.load(FOLDER / "weights_fp16.npz")), np.load(FOLDER / "trace.npz"), meta
-
-
-def lstm_in_double(state, suffix, x):
-    """One direction [T, 256], as PyTorch's equations say."""
-
-    def sigmoid(a):
-        return 1 / (1 + np.exp(-a))
-
-    w = {name: state[f"rnn.{name}_l0{suffix}"].astype(np.float64) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    h = c = np.zeros(w["weight_hh"].shape[1])
-    outputs = []
-    for row in (x[::-1] if suffix else x) @ w["weight_ih"].T:
-        i, f, g, o = np.split(row + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 4)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
-        outputs.append(h)
-    return np.array(outputs[::-1] if suffix else outputs)
-
-
-def test_each_layer_computes_its_equations_and_what_pytorch_computed(trained):
-    state, trace, _ = trained
-    lstm = librnn.torch.load(state, prefix="rnn", batch_first=True)
-    model = CONVERT.recurrent_part(state)
-    for case in range(10):
-        x = trace[f"{case}.lstm_in"]
-        (h, _), (y, _) = lstm(x), model(x)
-        if case < 2:
-            expected = np.concatenate([lstm_in_double(state, suffix, x.astype(np.float64)) for suffix in ("", "_reverse")], -1)
-            # Sums of 768 products in float32, of weights below 1; then 33 steps that forget.
-            assert np.abs(h - expected).max() < 1e-5
-            logits = expected @ state["fc.weight"].astype(np.float64).T + state["fc.bias"]
-            assert np.abs(y - logits).max() < 1e-4
-        # The trace is of weights before they were rounded to 11 bits.
-        assert np.abs(h - trace[f"{case}.lstm_out"]).max() < 0.02
-        assert np.abs(y - trace[f"{case}.logits"]).max() < 0.05
-
-
-def test_the_texts_are_those_of_the_package(trained):
-    state, trace, meta = trained
-    model = CONVERT.recurrent_part(state)
+def test_the_texts_are_those_of_the_package():
+    folder = traces("nano_ocr")
+    trace, meta = np.load(folder / "trace.npz"), json.loads((folder / "meta.json").read_text())
+    # These weights are rounded to float16; the trace is of those before.
+    model = CONVERT.recurrent_part(dict(np.load(folder / "weights_fp16.npz")))
     assert model.metadata["characters"] == CONVERT.CHARACTERS == meta["charset"]
     for case, (_, text, confidence) in enumerate(meta["predictions"]):
         read, sure = OCR.recognize(model, trace[f"{case}.lstm_in"])
@@ -151,26 +93,37 @@ def test_the_front_end_computes_convolutions_norms_and_pools(files):
 
 def test_c_and_python_read_the_same(files, tmp_path):
     folder, _ = files
-    program = compiled(EXAMPLE / "ocr.c", tmp_path)
+    program = c_program("ocr/ocr.c", tmp_path)
     model, convolutions = librnn.load(folder / "ocr.safetensors"), OCR.read_convolutions(folder / "ocr.f32")
     for seed in range(3):
         pixels = np.random.default_rng(seed).integers(0, 256, (32, 128)).astype(np.uint8)
-        printed = run(program, folder / "ocr.safetensors", folder / "ocr.f32", text=b"P5\n128 32\n255\n" + pixels.tobytes()).decode()
+        told = printed(program, folder / "ocr.safetensors", folder / "ocr.f32", data=b"P5\n128 32\n255\n" + pixels.tobytes()).decode()
         text, confidence = OCR.recognize(model, OCR.front_end(pixels / np.float32(255) * 2 - 1, convolutions))
-        assert len(text) > 3 and printed.rpartition("  ")[0] == text
-        assert abs(float(printed.rpartition("  ")[2]) - confidence) < 0.006
+        assert len(text) > 3 and told.rpartition("  ")[0] == text
+        assert abs(float(told.rpartition("  ")[2]) - confidence) < 0.006
     arguments = folder / "ocr.safetensors", folder / "ocr.f32"
-    assert "expected a binary PGM" in run(program, *arguments, text=b"P5 3 3 255\n123456789", status=1)
-    assert "expected a binary PGM" in run(program, *arguments, text=b"P5 128 32 255\n123", status=1)
+    assert "expected a binary PGM" in printed(program, *arguments, data=b"P5 3 3 255\n123456789", status=1)
+    assert "expected a binary PGM" in printed(program, *arguments, data=b"P5 128 32 255\n123", status=1)
     (tmp_path / "short").write_bytes(b"\0" * 100)
-    assert "cut short" in run(program, arguments[0], tmp_path / "short", text=b"P5\n128 32\n255\n" + bytes(4096), status=1)
+    assert "cut short" in printed(program, arguments[0], tmp_path / "short", data=b"P5\n128 32\n255\n" + bytes(4096), status=1)
 
 
-def test_the_scripts_explain_themselves():
-    environment = {**os.environ, "PYTHONPATH": str(Path(librnn.__file__).parents[1])}
+def test_the_package_is_converted_and_reads(tmp_path):
+    """A picture drawn in dots: a line of three strokes is read as letters, the same in C and Python."""
+    script("ocr/convert.py", package("nano_ocr"), "--output", tmp_path)
+    model, convolutions = librnn.load(tmp_path / "ocr.safetensors"), OCR.read_convolutions(tmp_path / "ocr.f32")
+    pixels = np.full((32, 128), 255, np.uint8)
+    for left in (20, 50, 80):
+        pixels[6:26, left : left + 4] = 0
+    text, confidence = OCR.recognize(model, OCR.front_end(pixels / np.float32(255) * 2 - 1, convolutions))
+    assert 1 <= len(text) <= 5 and set(text) <= set("lI1i|"), text
+    program = c_program("ocr/ocr.c", tmp_path)
+    told = printed(program, tmp_path / "ocr.safetensors", tmp_path / "ocr.f32", data=b"P5\n128 32\n255\n" + pixels.tobytes()).decode()
+    assert told == f"{text}  {confidence:.2f}\n"
+
+
+def test_the_scripts_explain_themselves(tmp_path):
     for name, word in (("convert.py", "pip download"), ("ocr.py", "--word")):
-        command = [sys.executable, EXAMPLE / name, "--help"]
-        assert word in subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
-    command = [sys.executable, EXAMPLE / "convert.py", EXAMPLE / "none.whl"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 1 and "none.whl" in result.stderr and "Traceback" not in result.stderr
+        assert word in script(f"ocr/{name}", "--help").stdout
+    ended = script("ocr/convert.py", tmp_path / "none.whl", check=False)
+    assert ended.returncode == 1 and "none.whl" in ended.stderr and "Traceback" not in ended.stderr

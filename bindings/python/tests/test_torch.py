@@ -486,21 +486,6 @@ def test_a_silero_cell_in_a_safetensors_file_computes_its_trace():
     assert (model.input_size, model.hidden_size, model.num_layers) == (128, 128, 1)
 
 
-def test_nano_ocr_reads_letters():
-    folder = MODELS / "nano_ocr"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    trace = np.load(folder / "trace.npz")
-    model = librnn.torch.load(
-        dict(np.load(folder / "weights_fp16.npz")), [("rnn", "LSTM"), ("fc", "Linear")], batch_first=True
-    )
-    for case in range(10):
-        y, _ = model(trace[f"{case}.lstm_in"])
-        # The weights here are rounded to float16, the trace's were not.
-        assert np.abs(y - trace[f"{case}.logits"]).max() < 0.05 * np.abs(trace[f"{case}.logits"]).max()
-        assert (y.argmax(-1) == trace[f"{case}.logits"].argmax(-1)).mean() > 0.95
-
-
 def test_a_model_of_librnn_is_not_mistaken_for_one_of_pytorch(tmp_path):
     librnn.save(librnn.LSTM(3, 4), tmp_path / "model.safetensors")
     with pytest.raises(librnn.RNNError, match="librnn.load"):

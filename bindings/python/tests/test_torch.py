@@ -548,6 +548,8 @@ LIES = {
     "an empty stack": checkpoint(b"\x80\x02" + b"0" * 10 + b"."),
     "no stop": checkpoint(b"\x80\x02" + b"N0" * 1000),
     "a million dictionaries": checkpoint(b"\x80\x02(" + b"}" * 2_000_000 + b"t."),
+    "a quarter of a million small dictionaries": checkpoint(
+        b"\x80\x02}(" + b"".join(b"X\x06\0\0\0%06d}" % i for i in range(250_000)) + b"u."),
     "a long loop": checkpoint(b"\x80\x02" + b"N0" * 3_000_000 + b"N."),
     "a large pickle": checkpoint(b"\x80\x02" + b"N0" * 12_000_000 + b"N."),
     "a large pickle, compressed": checkpoint(b"\x80\x02" + b"N0" * 50_000_000 + b"N.", compression=zipfile.ZIP_DEFLATED),

@@ -9,7 +9,7 @@ called.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -481,9 +481,9 @@ def contents_of(checkpoint: Checkpoint, key: Optional[str]) -> Contents:
 def _sets(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor], Dict[str, StoredModule]]]:
     """The dictionaries and modules with tensors in them, and where they are. Each is looked at once."""
     seen = set()
-    todo: List[Tuple[str, Any, int]] = [("", content, 0)]
+    todo = deque([("", content, 0)])
     while todo:
-        path, value, depth = todo.pop(0)
+        path, value, depth = todo.popleft()
         if id(value) in seen or depth > 6:
             continue
         seen.add(id(value))
@@ -498,7 +498,7 @@ def _sets(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor], Dict[str
         if entries:
             yield path, entries, {}
         # Integers are keys of an optimizer's state, which is no model.
-        todo += [(f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in value.items() if isinstance(name, str)]
+        todo.extend((f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in value.items() if isinstance(name, str))
 
 
 def _members(module: Unknown) -> Tuple[Dict[str, StoredTensor], Dict[str, StoredModule]]:
@@ -506,9 +506,9 @@ def _members(module: Unknown) -> Tuple[Dict[str, StoredTensor], Dict[str, Stored
     found: Dict[str, StoredTensor] = {}
     modules: Dict[str, StoredModule] = {}
     seen = set()
-    todo: List[Tuple[str, Any, int]] = [("", module, 0)]
+    todo: "deque[Tuple[str, Any, int]]" = deque([("", module, 0)])
     while todo:
-        path, value, depth = todo.pop(0)
+        path, value, depth = todo.popleft()
         if isinstance(value, StoredTensor):
             found[path] = value
         kind = None

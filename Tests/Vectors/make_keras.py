@@ -152,6 +152,12 @@ def cases():
     y = L.Concatenate()([L.GRU(2, return_sequences=True)(y), z])
     yield "joined", keras.Model(x, L.TimeDistributed(L.Dense(2))(y)), [masked(16, 0.0)], (".keras", ".h5")
 
+    yield "cells", sequential(
+        L.RNN(L.LSTMCell(4, activation="softsign"), return_sequences=True),
+        L.RNN(L.GRUCell(3, reset_after=False), return_sequences=True, go_backwards=True),
+        L.Bidirectional(L.RNN(L.SimpleRNNCell(2)), merge_mode="sum"),
+    ), [features(17, 4, 5, 3)], (".keras", ".h5")
+
     if MAJOR < 3:
         # The layers that ran on Nvidia's cuDNN. They do not run here; Keras itself converts their weights for the layers that do.
         from tensorflow.compat.v1.keras.layers import CuDNNGRU, CuDNNLSTM

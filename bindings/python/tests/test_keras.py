@@ -298,6 +298,9 @@ REFUSED = {
     "masking inside": (sequential([gru(), layer("Masking", "masking")]), "masks what a layer computed"),
     "masking alone": (sequential([layer("Masking", "masking"), layer("Activation", "a", activation="tanh")]), "without a recurrent layer"),
     "a bidirectional of something": (sequential([layer("Bidirectional", "both", layer=dense(), merge_mode="concat")]), "wraps a Dense"),
+    "stacked cells": (
+        sequential([layer("RNN", "rnn", return_sequences=True, cell={"class_name": "StackedRNNCells", "config": {"cells": []}})]),
+        "'rnn' \\(RNN\\): it runs a StackedRNNCells"),
     "a merge that is no word": (sequential([layer("Bidirectional", "both", layer=INNER, merge_mode={})]), "merge_mode is an object"),
     "a backward layer of another kind": (
         sequential([layer("Bidirectional", "both", layer=INNER, backward_layer=dense(), merge_mode="sum")]), "it wraps a Dense"),

@@ -44,6 +44,7 @@ def apply(graph: Graph, layer: Layer, arguments: List[Any], keywords: Dict[str, 
     if is_operation(layer.kind, layer.module) or of_masks or numbers:
         # An .h5 file leaves the module out.
         return _operation(graph, layer, arguments)
+    layer = _without_cell(graph, layer)
     _check_dtype(graph, layer)
     for key, value in keywords.items():
         if key not in ("mask", "training", "initial_state") and value is not None:
@@ -64,6 +65,20 @@ def apply(graph: Graph, layer: Layer, arguments: List[Any], keywords: Dict[str, 
         extra = ": it holds Python code, which is not run" if layer.kind == "Lambda" else ""
         raise graph.fail(layer, f"librnn has no such layer{extra}")
     return handler(graph, layer, inputs, keywords)
+
+
+def _without_cell(graph: Graph, layer: Layer) -> Layer:
+    """An RNN around a cell as the layer of that cell, RNN(LSTMCell(4)) as LSTM(4): its arrays stand in the same place."""
+    if layer.kind != "RNN":
+        return layer
+    cell = layer.config.inner("cell")
+    kind = cell.get("class_name", str)
+    if kind not in ("SimpleRNNCell", "GRUCell", "LSTMCell"):
+        raise graph.fail(layer, f"it runs a {kind}; expected a SimpleRNNCell, GRUCell or LSTMCell")
+    own = {key: value for key, value in layer.config.value.items() if key != "cell"}
+    inner = cell.inner("config").value
+    # The cell computes; its name means nothing, and its dtype is that of the layer.
+    return layer._replace(kind=kind[: -len("Cell")], config=Json({**inner, **own}, layer.config.place))
 
 
 def _flat(value: Any) -> List[Any]:
@@ -585,6 +600,7 @@ def _bidirectional(graph: Graph, layer: Layer, inputs: List[Value], keywords: Di
     backward = _inner_layer(layer, "backward_layer", "backward") if "backward_layer" in layer.config else forward._replace(
         weights=_Part(layer.weights, "backward"), config=_opposite(forward.config)
     )
+    forward, backward = _without_cell(graph, forward), _without_cell(graph, backward)
     for part in (forward, backward):
         if part.kind not in ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM"):
             raise graph.fail(layer, f"it wraps a {part.kind}")

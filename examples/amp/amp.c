@@ -46,7 +46,8 @@ int main(int argc, char **argv) {
   rnn_network_info info = RNN_NETWORK_INFO_INIT;
   if (rnn_network_load(argv[1], NULL, &network)) return failed(argv[1]);
   if (rnn_network_describe(network, &info)) return failed("the network");
-  if (info.dtype != RNN_DTYPE_FLOAT32 || info.token_count || info.output_size != 1 || info.input_size < 1 || info.input_size > MOST_INPUTS)
+  const int is_sound = info.input_size >= 1 && info.input_size <= MOST_INPUTS && info.output_size == 1 && info.token_count == 0;
+  if (info.dtype != RNN_DTYPE_FLOAT32 || !is_sound)
     return fprintf(stderr, "amp: %s is no model of sound\n", argv[1]), 1;
   if ((size_t)argc - 2 != info.input_size - 1)
     return fprintf(stderr, "amp: %s has %zu settings, %d were given\n", argv[1], info.input_size - 1, argc - 2), 1;

@@ -71,7 +71,7 @@ def convert(package: Path, name: str, gates: str) -> Any:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package", type=Path, help="chars2vec-0.1.7.tar.gz")
-    parser.add_argument("--model", choices=MODELS, default="eng_50", help="the number is that of the features of a vector (default: eng_50)")
+    parser.add_argument("--model", choices=MODELS, default="eng_50", help="the number is the size of a vector (default: eng_50)")
     parser.add_argument(
         "--gates", choices=("sigmoid", "hard_sigmoid"), default="sigmoid",
         help="sigmoid: what the package computes with a Keras of today (default); hard_sigmoid: what the weights were trained with",

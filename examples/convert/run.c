@@ -3,8 +3,8 @@
  *     cc -std=c99 run.c $(pkg-config --cflags --libs rnn) -o run
  *     ./run model.safetensors < steps.txt
  *
- * The numbers of a step stand one after the other: its features, then its tokens; so do the steps. Each step of the output is a line,
- * with as many digits as tell the number exactly.
+ * The numbers of a step stand one after the other: its features, then its tokens; so do the steps. Each step of the output is a
+ * line, with as many digits as tell the number exactly.
  */
 #include <inttypes.h>
 #include <rnn.h>
@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
   if (run(network, &info, &steps, y, lines * info.output_size)) return failed("a run");
   for (size_t line = 0; line < lines; line++)
     for (size_t i = 0; i < info.output_size; i++)
-      printf(info.dtype == RNN_DTYPE_FLOAT64 ? "%.17g%c" : "%.9g%c", y[line * info.output_size + i], i + 1 < info.output_size ? ' ' : '\n');
+      printf("%.*g%c", info.dtype == RNN_DTYPE_FLOAT64 ? 17 : 9, y[line * info.output_size + i], i + 1 < info.output_size ? ' ' : '\n');
 
   free(y);
   free(steps.features);

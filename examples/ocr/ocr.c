@@ -144,8 +144,8 @@ int main(int argc, char **argv) {
 
   int width, height, largest;
   static unsigned char pixels[HEIGHT * WIDTH];
-  if (scanf("P5 %d %d %d", &width, &height, &largest) != 3 || width != WIDTH || height != HEIGHT || largest != 255 || getchar() == EOF ||
-      fread(pixels, 1, sizeof pixels, stdin) != sizeof pixels)
+  if (scanf("P5 %d %d %d", &width, &height, &largest) != 3 || width != WIDTH || height != HEIGHT || largest != 255 ||
+      getchar() == EOF || fread(pixels, 1, sizeof pixels, stdin) != sizeof pixels)
     return fprintf(stderr, "ocr: expected a binary PGM of %d x %d pixels\n", WIDTH, HEIGHT), 1;
   image picture = { 1, HEIGHT, WIDTH, allocated(LARGEST, sizeof(float)) };
   for (size_t i = 0; i < sizeof pixels; i++) picture.values[i] = (float)pixels[i] / 255 * 2 - 1;
@@ -153,7 +153,8 @@ int main(int argc, char **argv) {
   size_t T;
   float *features = front_end(picture, file, &T), *logits = allocated(T * info.output_size, sizeof *logits);
   fclose(file);
-  if (rnn_network_run(network, T, 1, features, T * 512, NULL, 0, NULL, 0, NULL, logits, T * info.output_size, NULL)) return failed("a run");
+  if (rnn_network_run(network, T, 1, features, T * 512, NULL, 0, NULL, 0, NULL, logits, T * info.output_size, NULL))
+    return failed("a run");
   print_decoded(logits, T, info.output_size, characters);
 
   free(features);

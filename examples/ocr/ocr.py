@@ -17,7 +17,7 @@ import librnn
 import numpy as np
 
 HEIGHT, WIDTH = 32, 128
-#: Of each convolution: outputs, inputs, size of the kernel, padding, and the pooling after it: none, halves, or halves of the height only.
+#: Of each convolution: outputs, inputs, size of the kernel, padding, and the pooling after it: none, halves, or halves of the height.
 LAYERS = (
     (64, 1, 3, 1, "both"), (128, 64, 3, 1, "both"), (256, 128, 3, 1, ""), (256, 256, 3, 1, "height"), (512, 256, 3, 1, "height"),
     (512, 512, 2, 0, ""),

@@ -1,4 +1,7 @@
-"""examples/chars2vec: a real Keras model, from its package's form to C, against what Keras computed; its layers: test_pretrained_chars2vec."""
+"""examples/chars2vec: a real Keras model, from its package's form to C, against what Keras computed.
+
+Its layers one by one: test_pretrained_chars2vec.
+"""
 
 import io
 import json
@@ -54,7 +57,8 @@ def package(known, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(package):
-    return {(name, gates): CONVERT.convert(package, name, gates) for name in ("eng_50", "eng_150") for gates in ("sigmoid", "hard_sigmoid")}
+    kinds = [(name, gates) for name in ("eng_50", "eng_150") for gates in ("sigmoid", "hard_sigmoid")]
+    return {kind: CONVERT.convert(package, *kind) for kind in kinds}
 
 
 @pytest.mark.parametrize("gates, key", [("sigmoid", "vec"), ("hard_sigmoid", "vec_hard_sigmoid")])

@@ -305,7 +305,8 @@ REFUSED = {
     "a backward layer of another kind": (
         sequential([layer("Bidirectional", "both", layer=INNER, backward_layer=dense(), merge_mode="sum")]), "it wraps a Dense"),
     "a quantized direction": (
-        sequential([layer("Bidirectional", "both", layer={**INNER, "config": {**INNER["config"], "dtype": "int8_from_float32"}}, merge_mode="sum")]),
+        sequential([layer(
+            "Bidirectional", "both", layer={**INNER, "config": {**INNER["config"], "dtype": "int8_from_float32"}}, merge_mode="sum")]),
         "quantized"),
     "a factor beyond float32": (sequential([layer("Rescaling", "r", scale=1e300), gru()]), "r: its weight holds a number that no float32"),
     "a merge nobody knows": (sequential([layer("Bidirectional", "both", layer=INNER, merge_mode="max")]), "merge_mode is 'max'"),

@@ -268,14 +268,10 @@ def test_every_form_of_file_gives_the_same_model(name):
 
 def as_python_2_wrote(data):
     """A pickle of Python 3 as Python 2 would have written it: strings as bytes, an ordered dictionary with its items as an argument."""
-    out, previous = bytearray(), 0
-    for operation, argument, position in [*pickletools.genops(data), (None, None, len(data))]:
-        out += data[previous:position] if previous < position and data[previous : previous + 1] != b"X" else b""
-        if previous < position and data[previous : previous + 1] == b"X":
-            text = data[previous + 5 : position]
-            out += b"U" + bytes([len(text)]) + text
-        previous = position
-    return bytes(out)
+    positions = [position for _, _, position in pickletools.genops(data)] + [len(data)]
+    operations = [data[begin:end] for begin, end in zip(positions, positions[1:])]
+    # X, four bytes of length, text: U, one byte of length, text.
+    return b"".join(b"U" + bytes([len(each) - 5]) + each[5:] if each[:1] == b"X" else each for each in operations)
 
 
 def test_a_checkpoint_of_python_2_is_read(tmp_path):
@@ -374,12 +370,15 @@ def stored_rnn(name="RNN", **attributes):
     def text(value):
         return b"X" + struct.pack("<I", len(value)) + value.encode()
 
-    entries = b"".join(text(key) + (text(value) if isinstance(value, str) else b"G" + struct.pack(">d", value)) for key, value in attributes.items())
-    parameters = b"}" + b"".join(b"X\x0c\0\0\0" + key + tensor((2, 2), (2, 1))[20:-2] + b"s" for key in (b"weight_ih_l0", b"weight_hh_l0"))
-    return (
-        b"\x80\x02ctorch.nn.modules.rnn\n" + name.encode() + b"\n)\x81}(" + entries + text("_modules") + b"}" + text("_parameters") + parameters
-        + b"ub."
-    )
+    def number_or_text(value):
+        return text(value) if isinstance(value, str) else b"G" + struct.pack(">d", value)
+
+    entries = b"".join(text(key) + number_or_text(value) for key, value in attributes.items())
+    one = tensor((2, 2), (2, 1))
+    made = one[one.index(b"ctorch._utils") : -2]
+    parameters = b"}" + b"".join(text(key) + made + b"s" for key in ("weight_ih_l0", "weight_hh_l0"))
+    entries += text("_modules") + b"}" + text("_parameters") + parameters
+    return b"\x80\x02ctorch.nn.modules.rnn\n" + name.encode() + b"\n)\x81}(" + entries + b"ub."
 
 
 @pytest.mark.parametrize("attributes, text", [
@@ -409,7 +408,8 @@ def test_batch_norm_is_folded_in_double_and_rounded_once():
     assert np.array_equal(model.parameters["0.weight"], factor.astype(np.float32))
     assert np.array_equal(model.parameters["0.bias"], (wide["bias"] - wide["running_mean"] * factor).astype(np.float32))
     # Without weight and bias, affine=False, they are 1 and 0.
-    plain = librnn.torch.load({name: value for name, value in state.items() if "running" in name}, [("bn", "BatchNorm1d", {"eps": 1})], batch_first=False)
+    bare = {name: value for name, value in state.items() if "running" in name}
+    plain = librnn.torch.load(bare, [("bn", "BatchNorm1d", {"eps": 1})], batch_first=False)
     assert np.allclose(plain.parameters["0.weight"], 1 / np.sqrt(wide["running_var"] + 1), rtol=1e-6)
     for change, text in (({"bn.running_var": -np.ones(4)}, "bn: a variance below 0"), ({"bn.bias": np.ones(3)}, "bn.bias has shape"),
                          ({"bn.running_mean": np.ones((2, 2))}, "one number for each feature")):  # fmt: skip

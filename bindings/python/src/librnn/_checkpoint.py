@@ -462,7 +462,8 @@ def contents_of(checkpoint: Checkpoint, key: Optional[str]) -> Contents:
     """The state_dict or module in a checkpoint: the one there is, or the one that `key` names ("model_state_dict", "a.b")."""
     found = {path: (entries, modules) for path, entries, modules in _sets(checkpoint.content)}
     # Counters and metrics, beside a model or in dictionaries of their own, are tensors too. A model has a matrix.
-    candidates = [path for path, (entries, _) in found.items() if any(len(entry.shape) > 1 for entry in entries.values())] or list(found)
+    candidates = [path for path, (entries, _) in found.items() if any(len(entry.shape) > 1 for entry in entries.values())]
+    candidates = candidates or list(found)
     if key is None:
         if len(candidates) == 1:
             key = candidates[0]

@@ -168,8 +168,9 @@ def kind_of_file(path: str) -> str:
     """Which reader a file is for, by its content; by its name where the content does not tell."""
     if os.path.isdir(path):
         saved = os.path.exists(os.path.join(path, "saved_model.pb"))
-        what = "a SavedModel of TensorFlow: save the model as a file, model.save('model.keras')" if saved else "a folder, expected a file"
-        raise unsupported(f"{path} is {what}")
+        if saved:
+            raise unsupported(f"{path} is a SavedModel of TensorFlow: save the model as a file, model.save('model.keras')")
+        raise unsupported(f"{path} is a folder, expected a file")
     start = first_bytes(path, 64)
     if start[4:8] == b"TFL3":
         raise unsupported(f"{path} is a model of TensorFlow Lite: convert the model of Keras that it was made of, or export ONNX")

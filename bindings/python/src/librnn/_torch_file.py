@@ -86,7 +86,8 @@ def _groups(shapes: Mapping[str, Shape], modules: Mapping[str, StoredModule]) ->
     for prefix, own in found.items():
         # Sizes are all that is needed to tell a recurrent module.
         empty = {
-            name: np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), shape, (0,) * len(shape)) for name, (shape, _) in own.items()
+            name: np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), shape, (0,) * len(shape))
+            for name, (shape, _) in own.items()
         }
         groups.append(Group(prefix, own, torch.recurrent_kind(empty), modules.get(prefix)))
     return groups
@@ -118,7 +119,9 @@ def _advice(path: str, key: Optional[str], prefix: Optional[str], groups: List[G
         command += [*_layout(groups), *(f"--{name} {word}" for name, word in _open(groups[0]))]
         line = " ".join(command)
         legend = _legend(line)
-        return ["To convert it, fill in what is in capitals:" if legend else "To convert it:", "", f"  {line}", *([""] if legend else []), *legend]
+        if not legend:
+            return ["To convert it:", "", f"  {line}"]
+        return ["To convert it, fill in what is in capitals:", "", f"  {line}", "", *legend]
     common = _common([group.prefix for group in modules])
     command += ["--prefix", shlex.quote(_joined(prefix, common))] if _joined(prefix, common) else []
     lines = [" ".join([*command, *_layout(groups)])]
@@ -134,7 +137,9 @@ def _advice(path: str, key: Optional[str], prefix: Optional[str], groups: List[G
     text = [f"To convert it, put its modules into the order in which data goes through them{fill}:", ""]
     text += [f"  {line}" + (" \\" if line is not lines[-1] else "") for line in lines]
     text += [*([""] if legend else []), *legend, ""]
-    text.append("What has no weights goes in between without a prefix: --module =LastStep, =Activation:name=relu, =Dropout:p=0.5, =Softmax")
+    text.append(
+        "What has no weights goes in between without a prefix: --module =LastStep, =Activation:name=relu, =Dropout:p=0.5, =Softmax"
+    )
     if below:
         text.append("What is ignored here is no module of librnn: a program that needs it computes it itself.")
     alone = next((_joined(prefix, group.prefix) for group in modules if group.recurrent), "")

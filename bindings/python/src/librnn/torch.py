@@ -65,8 +65,8 @@ def load(
     modules : sequence of (prefix, kind) or (prefix, kind, options) or librnn modules; or mapping of prefix to kind; optional
         The modules in the order in which data goes through them. Kinds: RNN, GRU, LSTM (also their cells), Embedding, Linear,
         LayerNorm, BatchNorm1d (over the features, as it runs: it becomes a ScaleShift). Options: ``variant`` of a GRU,
-        ``nonlinearity`` of an RNN, ``dropout`` of each of them, ``eps`` of the two norms (required). What has no weights stands in between as an object, such as ``librnn.Dropout(0.5)``, ``librnn.LastStep()``
-        or ``librnn.Activation("relu")``. May be left out for a single recurrent module.
+        ``nonlinearity`` of an RNN, ``dropout`` of each of them, ``eps`` of the two norms (required). What has no weights stands
+        in between as an object, such as ``librnn.Dropout(0.5)``, ``librnn.LastStep()`` or ``librnn.Activation("relu")``. May be left out for a single recurrent module.
     prefix : str, optional
         Only tensors whose name begins with ``prefix.`` are looked at; it is cut off.
     key : str, optional
@@ -449,7 +449,8 @@ def _agreed(options: Mapping[str, Any], module: Optional[StoredModule], name: st
         given = options.get(option)
         if option != "dropout" and given is not None and given != value:
             raise argument_error(f"{option} is {given!r} for {name}, but the file says {value!r}")
-    return {**told, **{option: given for option, given in options.items() if given is not None and not (option == "dropout" and not given)}}
+    # A dropout of 0 is what nobody chose.
+    return {**told, **{option: given for option, given in options.items() if given is not None and (option != "dropout" or given)}}
 
 
 def stored_layout(module: Optional[StoredModule]) -> Optional[bool]:

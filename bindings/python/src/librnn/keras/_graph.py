@@ -190,7 +190,8 @@ class Graph:
             if name in wanted and kinds[name] in _STEPWISE_NODES:
                 wanted.update(self.plan.nodes[name].sources)
         names = [name for name in self.plan.nodes if name in wanted]
-        return [name for name in names if kinds[name] in _STEPWISE_NODES], [name for name in names if kinds[name] not in _STEPWISE_NODES]
+        head = [name for name in names if kinds[name] in _STEPWISE_NODES]
+        return head, [name for name in names if name not in head]
 
     def _of_zeros(self, output: str, head: List[str], leaves: List[str]) -> Optional[List[float]]:
         """What the layers after the last recurrent ones make of zeros, which is what those give before their first step."""

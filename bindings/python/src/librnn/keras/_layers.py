@@ -401,7 +401,8 @@ def _joined(graph: Graph, layer: Layer, inputs: List[Value]) -> Tuple[List[Value
     if mask is not None and any(value.mask is None for value in values) and (graph.version or "2").startswith("3"):
         # Keras 2 takes the mask of those that have one. Keras 3 has none then: a sum gives none, a concatenation one of all steps.
         if mask.kind == "value" and mask.value != 0:
-            raise graph.fail(layer, "it joins values with and without a mask, after Masking has set steps to 0; librnn does not set them")
+            text = "it joins values with and without a mask, after Masking has set steps to 0; librnn does not set them"
+            raise graph.fail(layer, text)
         mask = None
     return values, values[0]._replace(mask=mask, unmasked=any(value.unmasked for value in values))
 

@@ -166,7 +166,9 @@ class _Reader:
         if not outputs:
             raise format_error("the graph has no output")
         nodes = [self._node(index, node) for index, node in enumerate(graph.node)]
-        producer = " ".join(part for part in (model.producer_name, model.producer_version) if part)
+        producer = " ".join(
+            _text(part, "the name of the producer") for part in (model.producer_name, model.producer_version) if part
+        )
         return Graph(inputs, outputs, nodes, constants, unread, opset, producer, self.bytes)
 
     def _opset(self) -> int:
@@ -357,6 +359,8 @@ class Unread(NamedTuple):
 
 
 def _text(value: Any, what: str) -> str:
+    if isinstance(value, bytes):  # what the parser gives for a string that is not UTF-8
+        return _decode(value, what)
     text = str(value)
     if "\0" in text:
         raise format_error(f"{what} contains a NUL character")
@@ -379,19 +383,29 @@ def _number(text: Optional[str], what: str) -> Optional[int]:
 
 
 def attribute(node: Node, name: str, kind: Any, default: Any = None) -> Any:
-    """An attribute of a node, of a type that is checked; `default` if it is absent."""
+    """An attribute of a node, of a type that is checked, ``[int]`` for a list of them; `default` if it is absent."""
     if name not in node.attributes:
         return default
     value = node.attributes[name]
     if isinstance(value, Unread):
         raise unsupported(f"{node}: {value.reason}")
-    if kind is list:
-        good = isinstance(value, list)
+    if isinstance(kind, list):
+        good = isinstance(value, list) and all(isinstance(entry, kind[0]) for entry in value)
+        expected = f"a list of {kind[0].__name__}"
     else:
-        good = isinstance(value, kind) and not isinstance(value, bool)
+        good = isinstance(value, kind)
+        expected = kind.__name__
     if not good:
-        raise format_error(f"{node}: the attribute {name!r} is {value!r}, expected {getattr(kind, '__name__', kind)}")
+        raise format_error(f"{node}: the attribute {name!r} is {str(value)[:100]}, expected {expected}")
     return value
+
+
+def cast_type(node: Node) -> np.dtype:
+    """What a Cast gives."""
+    target = attribute(node, CAST_TYPE, np.dtype)
+    if target is None:
+        raise format_error(f"{node}: the attribute 'to' is missing, or no type")
+    return target
 
 
 def allow_attributes(node: Node, *names: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import RNNError, unsupported
 from ._dims import Dim, DimError, Size, bind, divide, product, same
-from ._file import CAST_TYPE, Node, Unread, attribute, format_error
+from ._file import Node, Unread, attribute, cast_type, format_error
 
 Arrays = Sequence[Optional[np.ndarray]]
 
@@ -90,8 +90,7 @@ def axes_of(fold: Fold, given: Optional[np.ndarray], name: str = "axes") -> Opti
     """Axes as an input or, of older opsets, as an attribute."""
     if given is not None:
         return numbers(given, fold, name)
-    values = fold.get(name, list)
-    return None if values is None else [int(value) for value in values]
+    return fold.get(name, [int])  # type: ignore[no-any-return]
 
 
 def axis_in(axis: int, rank: int, fold: Fold) -> int:
@@ -136,10 +135,10 @@ def slice_plan(
 ) -> List[Tuple[int, Size, Size, int]]:
     """(axis, start, end, step) of a Slice; start and end as in the file."""
     if fold.opset < 10:
-        starts = [int(value) for value in fold.get("starts", list, [])]
-        ends = [int(value) for value in fold.get("ends", list, [])]
-        given = fold.get("axes", list)
-        axes = list(range(len(starts))) if given is None else [int(value) for value in given]
+        starts = fold.get("starts", [int], [])
+        ends = fold.get("ends", [int], [])
+        given = fold.get("axes", [int])
+        axes = list(range(len(starts))) if given is None else given
         steps = [1] * len(starts)
     else:
         first, second, third, fourth = (list(arrays) + [None] * 5)[1:5]
@@ -159,7 +158,7 @@ def split_sizes(fold: Fold, size: int, sizes: Optional[np.ndarray]) -> List[int]
     if sizes is not None:
         parts = numbers(sizes, fold, "split")
     elif "split" in fold.node.attributes:
-        parts = [int(value) for value in fold.get("split", list)]
+        parts = fold.get("split", [int])
     else:
         given = fold.get("num_outputs", int, count)
         if given != count:
@@ -193,12 +192,12 @@ def _transpose(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
 
 
 def permutation(fold: Fold, rank: int) -> List[int]:
-    order = fold.get("perm", list)
+    order = fold.get("perm", [int])
     if order is None:
         return list(range(rank))[::-1]
     if sorted(order) != list(range(rank)):
         raise fold.error(f"perm is {order}, for an array with {rank} axes")
-    return [int(axis) for axis in order]
+    return list(order)
 
 
 def _reshape(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
@@ -331,7 +330,7 @@ def _tile(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
 
 def _cast(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
     array = _first(fold, arrays)
-    target = fold.get(CAST_TYPE, np.dtype)
+    target = cast_type(fold.node)
     if symbolic(array):
         if target.kind != "i":
             raise unsupported(f"{fold.node}: a size of an input becomes {target}")

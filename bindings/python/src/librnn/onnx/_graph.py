@@ -13,7 +13,7 @@ import numpy as np
 from ..activations import Activation
 from ..errors import RNNError, unsupported
 from ._dims import Dim, DimError, Size, product, same
-from ._file import CAST_TYPE, Graph, Node, allow_attributes, attribute, format_error
+from ._file import Graph, Node, allow_attributes, attribute, cast_type, format_error
 from ._fold import (
     COMPUTING, FOLDED, MOVING, Budget, Fold, axes_of, axis_in, filling, flat_shape, fold, integers, numbers, permutation,
     python_slice, settle, shape_array, slice_plan, split_sizes, squeezed, symbolic, target_shape, unique_axes, unsqueezed,
@@ -139,6 +139,8 @@ class Interpreter:
         self.steps: List[Step] = []
         self.values: Dict[str, Value] = {}
         self.inputs = {entry.name for entry in graph.inputs}
+        #: Sizes that the graph takes for equal, and that only a run tells.
+        self.assumptions: List[Tuple[Node, Size, Size]] = []
         self._made: Dict[Any, Step] = {}
         self._versions: Dict[str, int] = {}
         #: Rows of the batch, slowest first, as the first recurrent node has them.
@@ -172,6 +174,8 @@ class Interpreter:
                 if name:
                     made_later[name] = node
         for node in self.graph.nodes:
+            if not any(node.outputs):
+                continue  # nothing can need it
             arguments: List[Optional[Value]] = []
             for name in node.inputs:
                 if name and name not in self.values:
@@ -255,7 +259,7 @@ class Interpreter:
         if value.fill is not None and value.shape is not None and all(isinstance(size, int) for size in value.shape):
             shape = tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
             self.budget.take(int(np.prod(shape, dtype=object)), value.fill.dtype.itemsize, node)
-            return np.broadcast_to(value.fill, shape)
+            return _repeated(node, value.fill, shape)
         if value.bases and value.bases <= self.inputs:
             raise Unfixed(value.bases, node, what)
         raise unsupported(f"{node}: {what} is computed in the graph; librnn needs to know it beforehand")
@@ -305,7 +309,7 @@ class Interpreter:
         elements = product(shape)
         if isinstance(elements, int) and elements <= _FILL_ELEMENTS and not symbolic(base):
             if all(isinstance(size, int) for size in shape):
-                return Value("", const=np.broadcast_to(base, tuple(int(size) for size in shape)))  # type: ignore[arg-type]
+                return Value("", const=_repeated(node, base, tuple(int(size) for size in shape)))  # type: ignore[arg-type]
         return Value("", base.dtype, shape, fill=base, reason="it is a constant")
 
     def _broadcast(self, node: Node, left: Sequence[Size], right: Sequence[Size]) -> Tuple[Size, ...]:
@@ -336,6 +340,7 @@ class Interpreter:
             return [tuple(shape[axis] for axis in permutation(maker, len(shape)))]
         if node.op == "Squeeze":
             gone = squeezed(maker, shape, axes_of(maker, second))
+            self.assumptions += [(node, shape[axis], 1) for axis in gone if isinstance(shape[axis], Dim)]
             return [tuple(size for axis, size in enumerate(shape) if axis not in gone)]
         if node.op == "Unsqueeze":
             for place in unsqueezed(maker, len(shape), axes_of(maker, second)):
@@ -429,7 +434,7 @@ class Interpreter:
                 raise unsupported(f"{node}: {node.op} by something that depends on an input")
         dtype = first.dtype
         if node.op == "Cast":
-            target = attribute(node, CAST_TYPE, np.dtype)
+            target = cast_type(node)
             if first.view is not None and target != dtype:
                 raise unsupported(f"{node}: {dtype} becomes {target} inside the network; librnn computes in one type")
             dtype = target
@@ -460,7 +465,7 @@ class Interpreter:
         bases = [value.const if value.const is not None else value.fill for value in data]
         first = bases[0]
         assert first is not None
-        dtype = attribute(node, CAST_TYPE, np.dtype) if node.op == "Cast" else first.dtype
+        dtype = cast_type(node) if node.op == "Cast" else first.dtype
         uniform = [None if base is None or base.size == 0 or symbolic(base) else base.reshape(-1)[0] for base in bases]
         if all(
             value is not None and base is not None and (base == value).all() and value == uniform[0]
@@ -725,6 +730,7 @@ class Interpreter:
             if not source.shape or not isinstance(source.shape[-1], int) or source.shape[-1] < 1:
                 continue
             leads = [Lead(size, f"axis {axis} of {source.name!r}") for axis, size in enumerate(source.shape[:-1])]
+            self.budget.take(source.shape[-1], 8, node)
             step = Step(
                 len(self.steps), "input", [], int(source.shape[-1]), value.dtype, source.name, leads, {"value": source.name}
             )
@@ -898,7 +904,7 @@ class Interpreter:
             if entry.op not in _ELEMENTWISE:
                 return False
             chain.append(entry)
-            for name in entry.inputs:
+            for name in filter(None, entry.inputs):
                 value = self.values[name]
                 if value.known and value.const.size != 1:  # type: ignore[union-attr]
                     return False
@@ -910,7 +916,9 @@ class Interpreter:
         self.budget.take(count, 8 * (1 + len(chain)), node)
         numbers_ = {base: np.arange(count).astype(dtype)}
         for entry in reversed(chain):
-            arrays = [numbers_[name] if name in numbers_ else self.values[name].const for name in entry.inputs]
+            arrays = [
+                numbers_[name] if name in numbers_ else self.values[name].const if name else None for name in entry.inputs
+            ]
             numbers_.update(zip(entry.outputs, fold(entry, self.opset, arrays, None)))
         return bool((numbers_[tokens.name].reshape(-1) == np.arange(count)).all())
 
@@ -925,8 +933,9 @@ class Interpreter:
         if axis not in (-1, len(tokens.shape or ())):
             raise unsupported(f"{node}: axis is {axis}; librnn has it last")
         size = int(depth.reshape(-1)[0])
-        if not 1 <= size <= 1 << 31:
+        if size < 1:
             raise unsupported(f"{node}: depth is {size}")
+        self.budget.take(size, 8, node)
         source, axes = self._tokens(node, tokens, size)
         place = node.outputs[0] or str(node)
         step = self._step("one_hot", [source], size, _float(node, values.dtype), place, source.leads)
@@ -996,8 +1005,8 @@ class Interpreter:
         array = array.reshape((1,) * (rank - array.ndim) + array.shape)
         for axis in range(rows):
             if array.shape[axis] != 1:
-                first = array.take([0], axis=axis)
-                if not np.array_equal(np.broadcast_to(first, array.shape), array):
+                first = array[(slice(None),) * axis + (slice(1),)]
+                if not array.size or not np.array_equal(np.broadcast_to(first, array.shape), array):
                     raise ViewError("a constant that differs from step to step, or from row to row")
                 array = first
         array = array.reshape(array.shape[rows:])
@@ -1451,7 +1460,10 @@ class Interpreter:
         if value.const is not None and not symbolic(value.const):
             if value.const.ndim != 1 or value.const.dtype.kind not in "iu":
                 raise format_error(f"{node}: sequence_lens has the shape {value.const.shape} of {value.const.dtype}, expected [N]")
-            return ("constant", tuple(int(length) for length in value.const))
+            lengths = tuple(int(length) for length in value.const)
+            if any(not 0 <= length < 1 << 31 for length in lengths):
+                raise format_error(f"{node}: sequence_lens has {max(lengths, key=abs)}, expected lengths from 0 to 2**31 - 1")
+            return ("constant", lengths)
         if self._from_inputs(value) and value.dtype is not None and value.dtype.kind in "iu":
             return ("value", value.name)
         raise unsupported(f"{node}: sequence_lens is computed in a way that librnn does not follow")
@@ -1489,6 +1501,13 @@ class Interpreter:
         raise unsupported(
             f"{what} {value.name!r} is computed in the graph; librnn takes initial states from inputs and constants"
         )
+
+
+def _repeated(node: Node, array: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError as error:  # such as a size of 0 beside a huge one
+        raise format_error(f"{node}: a constant of the shape {list(shape)}: {error}") from None
 
 
 def _float(node: Node, dtype: np.dtype) -> np.dtype:

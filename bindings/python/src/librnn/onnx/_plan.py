@@ -11,7 +11,7 @@ import numpy as np
 from ..network_builder import NetworkBuilder
 from ..errors import argument_error, shape_error, unsupported
 from ..network import Network
-from ._dims import Dim, same
+from ._dims import Dim, bind, same
 from ._file import Graph, Node, format_error
 from ._fold import bound, fold
 from ._graph import Interpreter, Value
@@ -359,6 +359,9 @@ class Plan:
 
     def run(self, feeds: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> Dict[str, np.ndarray]:
         known: Dict[str, np.ndarray] = dict(feeds)
+        for node, left, right in self.reader.assumptions:
+            if bind(left, sizes) != bind(right, sizes):
+                raise shape_error(f"{node}: the size {left} is {bind(left, sizes)}, expected {bind(right, sizes)}")
         lengths_of_axes: Dict[Lead, Tuple[int, str]] = {}
         arrays = {}
         for step in self.inputs + self.tokens:

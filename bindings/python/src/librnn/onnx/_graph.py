@@ -41,6 +41,20 @@ NEWEST = {
     "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28,
 }  # fmt: skip
 
+_QUANTIZED = "it computes with integers, whose results librnn does not reproduce: load the model as it was before quantization"
+_FRONT_END = (
+    "librnn has no such node: cut the graph after it (onnx.utils.extract_model), compute that part elsewhere, and load the rest"
+)
+#: What can be done about operators that are met in graphs with recurrent nodes.
+_INSTEAD = {
+    "com.microsoft.DynamicQuantizeLSTM": _QUANTIZED, "DynamicQuantizeLinear": _QUANTIZED, "QuantizeLinear": _QUANTIZED,
+    "MatMulInteger": _QUANTIZED, "ConvInteger": _QUANTIZED, "QLinearMatMul": _QUANTIZED, "QLinearConv": _QUANTIZED,
+    "com.microsoft.DynamicQuantizeMatMul": _QUANTIZED, "com.microsoft.MatMulIntegerToFloat": _QUANTIZED,
+    "Conv": _FRONT_END, "STFT": _FRONT_END, "MaxPool": _FRONT_END, "AveragePool": _FRONT_END, "Pad": _FRONT_END,
+    "If": "librnn runs one chain of layers: export the branch that is taken",
+    "Scan": "export the recurrent layer as a node RNN, GRU or LSTM",
+}  # fmt: skip
+
 #: Arithmetic that acts on each token alone.
 _ELEMENTWISE = frozenset(
     ["Add", "Sub", "Mul", "Cast", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "Not", "And", "Or", "Where",
@@ -230,7 +244,8 @@ class Interpreter:
     def _check_operator(self, node: Node) -> None:
         if node.domain or node.op not in NEWEST:
             op = f"{node.domain}.{node.op}" if node.domain else node.op
-            raise unsupported(f"{node}: {op} is not among the operators that librnn reads")
+            instead = f": {_INSTEAD[op]}" if op in _INSTEAD else ""
+            raise unsupported(f"{node}: {op} is not among the operators that librnn reads{instead}")
         version = self._versions.get(node.op)
         if version is None:
             try:

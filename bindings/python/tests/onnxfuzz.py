@@ -108,6 +108,16 @@ def written():
     models.append(graph([("GRU", ["X", "W", "R", "B", "", "i"], ["Y", "h"], {"linear_before_reset": 1}), ("ReverseSequence",
         ["Y", "n"], ["r"], {"batch_axis": 2}), ("LayerNormalization", ["Y", "v"], ["out"])],
         {**x, "i": ("float32", (1, "N", 4)), "R": ("float32", (1, 12, 4))}, ["out", "h"], {k: a for k, a in constants.items() if k != "R"}))  # fmt: skip
+    decoder = [
+        ("LSTM", ["X", "EW", "ER", "EB"], ["Y", "h", "c"]), ("Tanh", ["c"], ["c0"]), ("Transpose", ["Y"], ["t"], {"perm": [2, 1, 0, 3]}),
+        ("Squeeze", ["t", "one"], ["x2"]), ("LSTM", ["x2", "FW", "FR", "FB", "", "h0", "c0"], ["out", "h1"]),
+        ("Expand", ["h", "tiles"], ["h0"]),
+    ]  # fmt: skip
+    decoder.insert(1, decoder.pop())
+    pair = {"E" + name: array for name, array in weights("LSTM").items()} | {
+        "F" + name: array for name, array in weights("LSTM", features=4).items()
+    }
+    models.append(graph(decoder, {"X": ("float32", (2, 2, 3))}, ["out", "Y", "h1"], {**pair, **more, "one": np.array([1])}))
     return models
 
 

@@ -167,4 +167,6 @@ def bind(size: Size, sizes: Mapping[str, int]) -> int:
                 raise DimError(f"the size {name!r} is not known")
             count *= sizes[name]
         total += count
+    if not -(1 << 63) <= total < 1 << 63:
+        raise DimError(f"the size {size!r} is {total}")
     return total

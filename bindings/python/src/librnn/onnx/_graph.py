@@ -128,6 +128,7 @@ class Value:
         #: Why there is no view.
         self.reason = reason
         self.error = error
+        #: The node that it is moved by; or the one that cannot be read, where there is an error.
         self.origin = origin
         self.parent = parent
         #: Made by arithmetic of integers, not by moving alone.
@@ -144,7 +145,10 @@ class Value:
 class Interpreter:
     """The pass over a graph."""
 
-    def __init__(self, graph: Graph, conventions: str, constants: Mapping[str, np.ndarray], onnx: Any) -> None:
+    def __init__(
+        self, graph: Graph, conventions: str, constants: Mapping[str, np.ndarray], onnx: Any, made: Sequence[str] = ()
+    ) -> None:
+        """`made`: inputs that another network makes, whose values nobody can give beforehand."""
         self.graph = graph
         self.conventions = conventions
         self.onnx = onnx
@@ -153,6 +157,7 @@ class Interpreter:
         self.steps: List[Step] = []
         self.values: Dict[str, Value] = {}
         self.inputs = {entry.name for entry in graph.inputs}
+        self._given = self.inputs - set(made)
         #: Sizes that the graph takes for equal, and that only a run tells.
         self.assumptions: List[Tuple[Node, Size, Size]] = []
         self._made: Dict[Any, Step] = {}
@@ -200,18 +205,19 @@ class Interpreter:
                         )
                     raise format_error(f"{node} reads {name!r}, which is nowhere")
                 arguments.append(self.values[name] if name else None)
+            cause: Optional[Node] = node
             try:
                 self._check_operator(node)
-                failed = next((value.error for value in arguments if value is not None and value.error), None)
+                failed = next((value for value in arguments if value is not None and value.error), None)
                 if failed is not None:
-                    raise failed
+                    cause = failed.origin
+                    assert failed.error is not None
+                    raise failed.error
                 results = self._node(node, arguments)
             except (RNNError, Unfixed) as error:
-                results = [Value(name, error=error) for name in node.outputs]
-            except ViewError as error:
-                results = [Value(name, error=unsupported(f"{node}: {error}")) for name in node.outputs]
-            except DimError as error:
-                results = [Value(name, error=unsupported(f"{node}: {error}")) for name in node.outputs]
+                results = [Value(name, error=error, origin=cause) for name in node.outputs]
+            except (ViewError, DimError) as error:
+                results = [Value(name, error=unsupported(f"{node}: {error}"), origin=cause) for name in node.outputs]
             for name in node.outputs[len(results) :]:
                 results.append(Value(name, error=unsupported(f"{node}: its output {name!r} is not one that librnn has")))
             for name, value in zip(node.outputs, results):
@@ -275,7 +281,7 @@ class Interpreter:
             shape = tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
             self.budget.take(int(np.prod(shape, dtype=object)), value.fill.dtype.itemsize, node)
             return _repeated(node, value.fill, shape)
-        if value.bases and value.bases <= self.inputs:
+        if value.bases and value.bases <= self._given:
             raise Unfixed(value.bases, node, what)
         raise unsupported(f"{node}: {what} is computed in the graph; librnn needs to know it beforehand")
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from ..errors import argument_error, dtype_error, shape_error, unsupported
 from ..network import Network
-from ._dims import Dim, Size
+from ._dims import Dim, DimError, Size
 from ._file import Graph, TensorType, onnx_package, read_model
-from ._graph import Interpreter, Unfixed
-from ._plan import Plan
+from ._graph import Unfixed
 from ._recurrent import ONNXRUNTIME, SPECIFICATION
+from ._stages import Stages
 
 
 class TensorInfo(NamedTuple):
@@ -26,7 +26,7 @@ class TensorInfo(NamedTuple):
 
 
 class OnnxModel:
-    """An ONNX graph on a network of librnn. Made by `load`.
+    """An ONNX graph on networks of librnn, mostly one. Made by `load`.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class OnnxModel:
         #: Inputs that a model has to keep, such as weights, where they were not given as constants.
         self._open: Tuple[str, ...] = ()
         self._unfixed: Optional[Unfixed] = None
-        self._plan: Optional[Plan] = None
+        self._plan: Optional[Stages] = None
         self._fixed: Dict[str, np.ndarray] = {}
         try:
             self._plan = self._make({})
@@ -60,10 +60,8 @@ class OnnxModel:
             self._unfixed = error
             self._open = tuple(sorted(error.names))
 
-    def _make(self, fixed: Mapping[str, np.ndarray]) -> Plan:
-        return Plan(
-            Interpreter(self._graph, self._conventions, {**self._constants, **fixed}, onnx_package()), self._names
-        )
+    def _make(self, fixed: Mapping[str, np.ndarray]) -> Stages:
+        return Stages(self._graph, self._conventions, {**self._constants, **fixed}, onnx_package(), self._names)
 
     @property
     def network(self) -> Network:
@@ -75,11 +73,26 @@ class OnnxModel:
         Raises
         ------
         RNNError
-            Weights are inputs of the graph, and were not given to `load` as constants.
+            Weights are inputs of the graph, and were not given to `load` as constants; or the graph is more than one network: see
+            `networks`.
+        """
+        if len(self.networks) != 1 or len(self._plan.stages) != 1:  # type: ignore[union-attr]
+            raise unsupported(
+                f"the graph is no single network of librnn, and `run` computes it with {len(self.networks)}: {self._plan.reason}"  # type: ignore[union-attr]
+            )
+        return self.networks[0]
+
+    @property
+    def networks(self) -> List[Network]:
+        """The networks that compute the graph, in the order in which they run.
+
+        There are several where one cannot hold the graph: where a final state is another layer's initial state, where steps are
+        among features or rows in the place of time, or where outputs have different steps. What one gives and the next one reads
+        stands in their metadata, under ``onnx.outputs`` and ``onnx.inputs``; `run` moves it.
         """
         if self._plan is None:
             raise unsupported(str(self._unfixed))
-        return self._plan.network
+        return self._plan.networks
 
     def run(self, feeds: Mapping[str, Any], outputs: Optional[Sequence[str]] = None) -> Dict[str, np.ndarray]:
         """Compute the graph's outputs.
@@ -117,10 +130,13 @@ class OnnxModel:
                 raise argument_error(f"the input {name!r} is missing")
             arrays[name] = _array(entry, feeds[name], sizes)
         plan = self._plan_for(arrays)
-        results = plan.run({name: array for name, array in arrays.items() if name not in self._fixed}, sizes)
+        try:
+            results = plan.run({name: array for name, array in arrays.items() if name not in self._fixed}, sizes)
+        except DimError as error:
+            raise shape_error(f"with inputs of these shapes: {error}") from None
         return {name: results[name] for name in names}
 
-    def _plan_for(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+    def _plan_for(self, arrays: Mapping[str, np.ndarray]) -> Stages:
         """The plan, or one for the weights that come as inputs of this run."""
         if self._plan is not None and all(_same(self._fixed[name], arrays[name]) for name in self._fixed):
             return self._plan

@@ -11,11 +11,11 @@ import numpy as np
 from ..network_builder import NetworkBuilder
 from ..errors import argument_error, shape_error, unsupported
 from ..network import Network
-from ._dims import Dim, bind, same
-from ._file import Graph, Node, format_error
-from ._fold import bound, fold
+from ._dims import bind, same
+from ._file import Graph, format_error
 from ._graph import Interpreter, Value
 from ._layout import FEATURES, Lead, Step, View
+from ._move import Mover
 from ._recurrent import SPECIFICATION, Recurrent
 
 _CELLS = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
@@ -34,6 +34,7 @@ class Plan:
     def __init__(self, reader: Interpreter, outputs: Sequence[str]) -> None:
         self.reader = reader
         self.graph: Graph = reader.graph
+        self.mover = Mover(reader)
         self.outputs = self._choose(outputs)
         self.final, self.views, self.single = self._join_views()
         self.steps = self._reachable(self.final)
@@ -46,7 +47,6 @@ class Plan:
         self.network = self._build(self.final, padding=False)
         self.padding = self._padding_network()
         self.network.metadata.update(self._metadata())
-        self._programs: Dict[str, List[Node]] = {}
 
     # ------------------------------------------------------------- what to build
 
@@ -365,7 +365,7 @@ class Plan:
         lengths_of_axes: Dict[Lead, Tuple[int, str]] = {}
         arrays = {}
         for step in self.inputs + self.tokens:
-            array = self._evaluate(step.options["value"], known, sizes)
+            array = self.mover.evaluate(step.options["value"], known, sizes)
             for axis, lead in enumerate(step.leads):
                 root = lead.root()
                 size, place = lengths_of_axes.setdefault(root, (array.shape[axis], lead.label))
@@ -402,57 +402,10 @@ class Plan:
                     known[base] = results[base]
         return {
             output.name: np.ascontiguousarray(
-                results[output.name] if output.view is not None else self._evaluate(output.name, known, sizes)
+                results[output.name] if output.view is not None else self.mover.evaluate(output.name, known, sizes)
             )
             for output in self.outputs
         }
-
-    def _program(self, name: str) -> List[Node]:
-        """The nodes that move arrays together to make a value, in order."""
-        if name not in self._programs:
-            bases = self._value(name).bases
-            needed = {name}
-            program = []
-            for node in reversed(self.graph.nodes):
-                if not needed.isdisjoint(node.outputs) and bases.isdisjoint(needed.intersection(node.outputs)):
-                    program.append(node)
-                    needed.update(
-                        entry for entry in node.inputs if entry and not self._is_constant(entry) and entry not in bases
-                    )
-            self._programs[name] = program[::-1]
-        return self._programs[name]
-
-    def _is_constant(self, name: str) -> bool:
-        value = self.reader.values[name]
-        return value.known or value.fill is not None
-
-    def _evaluate(self, name: str, known: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> np.ndarray:
-        if name in known:
-            return known[name]
-        if self._is_constant(name):
-            return self._constant_of_run(name, sizes)
-        local: Dict[str, np.ndarray] = dict(known)
-        for node in self._program(name):
-            arguments: List[Optional[np.ndarray]] = []
-            for entry in node.inputs:
-                if not entry:
-                    arguments.append(None)
-                elif entry in local:
-                    arguments.append(local[entry])
-                else:
-                    arguments.append(self._constant_of_run(entry, sizes))
-            if node.op == "Dropout":
-                node = node._replace(op="Identity", attributes={}, outputs=node.outputs[:1])
-            local.update(zip(node.outputs, fold(node, self.graph.opset, arguments, None)))
-        return local[name]
-
-    def _constant_of_run(self, name: str, sizes: Mapping[str, int]) -> np.ndarray:
-        value = self.reader.values[name]
-        if value.const is not None:
-            return bound(value.const, sizes)
-        assert value.fill is not None and value.shape is not None
-        shape = [bound(np.array([size], object), sizes)[0] if isinstance(size, Dim) else size for size in value.shape]
-        return np.broadcast_to(bound(value.fill, sizes), [int(size) for size in shape])
 
     def _ordered(self, step: Step, array: np.ndarray, T: int, N: int) -> np.ndarray:
         """An input in the order of its own axes, as [T, N, ..]."""
@@ -488,7 +441,7 @@ class Plan:
         result = None
         place = ""
         for kind, source in self.lengths:
-            array = np.array(source, np.int64) if kind == "constant" else self._evaluate(source, known, sizes).astype(np.int64)
+            array = np.array(source, np.int64) if kind == "constant" else self.mover.evaluate(source, known, sizes).astype(np.int64)
             name = "a constant" if kind == "constant" else repr(source)
             if array.shape != (N,):
                 raise shape_error(f"sequence_lens ({name}) has the shape {array.shape}, expected ({N},)")
@@ -521,7 +474,7 @@ class Plan:
                 elif source[0] == "constant":
                     array = source[1]
                 else:
-                    array = self._evaluate(source[1], known, sizes)
+                    array = self.mover.evaluate(source[1], known, sizes)
                     if layer.layout and array.ndim == 3:
                         array = array.transpose(1, 0, 2)
                 if array.shape != (D, N, H):

@@ -38,7 +38,7 @@ NEWEST = {
     "ReduceMax": 20, "ReduceMin": 20, "Abs": 13, "Floor": 13, "Ceil": 13, "DequantizeLinear": 28, "MatMul": 13, "Gemm": 13,
     "Sum": 13, "Relu": 14, "Sigmoid": 13, "Tanh": 13, "HardSigmoid": 22, "LeakyRelu": 16, "ThresholdedRelu": 22, "Elu": 22,
     "Softsign": 22, "Softplus": 22, "PRelu": 16, "Softmax": 13, "LogSoftmax": 13, "LayerNormalization": 17,
-    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28,
+    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28, "GatherElements": 13,
 }  # fmt: skip
 
 _QUANTIZED = "it computes with integers, whose results librnn does not reproduce: load the model as it was before quantization"
@@ -92,11 +92,24 @@ class Norm(NamedTuple):
     bias: Optional[np.ndarray] = None
 
 
+class Pattern(NamedTuple):
+    """Something that is made of the lengths of the rows, by which a graph masks padding and finds last steps.
+
+    `kind` is one of: lengths, last (lengths - 1), some (lengths > 0), steps (0, 1, ... T - 1), present (steps < lengths).
+    """
+
+    kind: str
+    #: The value that the lengths come from; "" for steps.
+    lengths: str
+    #: For each axis of the array: "t" time, "n" rows, "1" size 1, "*" repeated.
+    axes: str
+
+
 class Value:
     """What is known of one array of the graph."""
 
     __slots__ = ("name", "dtype", "shape", "const", "fill", "host", "bases", "view", "reason", "state", "error", "origin",
-                 "parent", "computed", "norm")  # fmt: skip
+                 "parent", "computed", "norm", "pattern")  # fmt: skip
 
     def __init__(
         self,
@@ -114,6 +127,7 @@ class Value:
         computed: bool = False,
         state: Optional[Tuple[Step, str]] = None,
         norm: Optional[Norm] = None,
+        pattern: Optional[Pattern] = None,
     ) -> None:
         self.name = name
         self.dtype = dtype if const is None else const.dtype
@@ -136,6 +150,7 @@ class Value:
         #: The final state of a recurrent step: "h" or "c".
         self.state = state
         self.norm = norm
+        self.pattern = pattern
 
     @property
     def known(self) -> bool:
@@ -228,6 +243,9 @@ class Interpreter:
 
     def _node(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
         given = [value for value in arguments if value is not None]
+        pattern = self._patterned(node, arguments)
+        if pattern is not None:
+            return [pattern]
         if node.op == "Shape":
             return [self._shape(node, arguments)]
         if node.op in ("ConstantOfShape", "Expand"):
@@ -636,10 +654,9 @@ class Interpreter:
 
     def _single(self, step: Step, time: Lead, reverse: bool, place: str, padded: bool) -> Step:
         """The last step of a node, or with `reverse` the first. `padded`: of the array, not of each row."""
-        if reverse:
-            step = self._step("reverse", [step], step.width, step.dtype, place, step.leads, {"padded": padded})
         leads = [lead for lead in step.leads if lead.root() is not time.root()]
-        return self._step("last_step", [step], step.width, step.dtype, place, leads, {"padded": padded})
+        kind = "first_step" if reverse else "last_step"
+        return self._step(kind, [step], step.width, step.dtype, place, leads, {"padded": padded})
 
     def _turned(self, node: Node, view: View, axis: int) -> View:
         time = self._time_of(view, axis)
@@ -1366,11 +1383,20 @@ class Interpreter:
         rows = view.axes[axis]
         if rows is FEATURES:
             raise ViewError("it turns features around")
-        if not self._full(lengths, rows.size()):
-            raise ViewError("it turns each row around by a length of its own")
         if all(lead.role is None for lead in rows.roots()):
             self._assign(rows, "time", node)
-        return [self._viewed(node, self._turned(node, view, axis))]
+        if self._full(lengths, rows.size()):
+            return [self._viewed(node, self._turned(node, view, axis))]
+        batch = axis_in(attribute(node, "batch_axis", int, 1), len(view.axes), maker)
+        pattern = self._pattern_of(lengths)
+        letters = "".join("t" if place == axis else "n" if place == batch else "1" for place in range(len(view.axes)))
+        if pattern is None or pattern.kind != "lengths" or not self._fits(node, view, letters):
+            raise ViewError("it turns each row around by a length that is not one of an input")
+        step = view.step
+        made = self._step(
+            "reverse", [step], step.width, step.dtype, str(node), step.leads, {"lengths": ("value", pattern.lengths)}
+        )
+        return [self._viewed(node, View(made, view.axes, view.columns))]
 
     def _full(self, lengths: Value, size: Size) -> bool:
         """Lengths that are all the whole sequence."""
@@ -1396,6 +1422,156 @@ class Interpreter:
         bases: FrozenSet[str] = frozenset().union(*(value.bases for value in given))
         dtype = given[0].dtype
         return [Value("", dtype, shape, bases=bases, reason="it is computed from integers", computed=True, origin=node)]
+
+    # --------------------------------------------------------------- lengths
+
+    def _pattern_of(self, value: Optional[Value]) -> Optional[Pattern]:
+        if value is None or value.pattern is not None:
+            return None if value is None else value.pattern
+        if self._from_inputs(value) and value.dtype is not None and value.dtype.kind in "iu" and len(value.shape or ()) == 1:
+            return Pattern("lengths", value.name, "n")
+        return None
+
+    def _patterned(self, node: Node, arguments: Sequence[Optional[Value]]) -> Optional[Value]:
+        """The result of a node that makes a pattern of another one; None for other nodes."""
+        if node.op == "Range":
+            return self._steps_range(node, arguments)
+        patterns = [self._pattern_of(value) for value in arguments]
+        first = arguments[0] if arguments else None
+        if first is None or not any(patterns):
+            return None
+        pattern, shape = patterns[0], first.shape
+        made: Optional[Pattern] = None
+        if node.op in MOVING and pattern is not None and shape is not None and pattern.kind != "lengths":
+            made = self._moved_pattern(node, pattern, arguments)
+            shape = self._moved_shapes(node, arguments)[0] if made is not None else None
+        elif len(patterns) == 2 and len(arguments) == 2:
+            second = arguments[1]
+            assert second is not None
+            if pattern is not None and pattern.kind == "lengths" and second.known:
+                number = _single_integer(second.const)
+                if (node.op, number) in (("Sub", 1), ("Add", -1)):
+                    made = pattern._replace(kind="last")
+                elif (node.op, number) in (("Greater", 0), ("GreaterOrEqual", 1)):
+                    made = pattern._replace(kind="some")
+            elif node.op in ("Less", "Greater") and all(patterns):
+                steps, lengths = (patterns[0], patterns[1]) if node.op == "Less" else (patterns[1], patterns[0])
+                assert steps is not None and lengths is not None
+                axes = _broadcast_axes(steps.axes, lengths.axes)
+                if (steps.kind, lengths.kind) == ("steps", "lengths") and axes is not None:
+                    made = Pattern("present", lengths.lengths, axes)
+                    assert first.shape is not None and second.shape is not None
+                    shape = self._broadcast(node, first.shape, second.shape)
+        if made is None or shape is None:
+            return None
+        dtype = np.dtype(bool) if made.kind in ("some", "present") else first.dtype
+        bases: FrozenSet[str] = frozenset().union(*(value.bases for value in arguments if value is not None))
+        return Value("", dtype, shape, bases=bases, reason="it is computed from lengths", computed=True, origin=node, pattern=made)
+
+    def _steps_range(self, node: Node, arguments: Sequence[Optional[Value]]) -> Optional[Value]:
+        """Range from 0 to a size that only a run tells."""
+        start, limit, delta = (self._argument(node, arguments, index).const for index in range(3))
+        if limit is None or limit.size != 1 or not symbolic(limit) or (_single_integer(start), _single_integer(delta)) != (0, 1):
+            return None
+        size: Dim = limit.reshape(-1)[0]
+        return Value(
+            "", np.dtype(np.int64), (size,), reason="it counts steps", computed=True, origin=node, pattern=Pattern("steps", "", "t")
+        )
+
+    def _moved_pattern(self, node: Node, pattern: Pattern, arguments: Sequence[Optional[Value]]) -> Optional[Pattern]:
+        maker = Fold(node, self.opset, None)
+        arrays = self._known_arrays(arguments)
+        second = arrays[1] if len(arrays) > 1 else None
+        axes = list(pattern.axes)
+        if node.op == "Cast" and cast_type(node).kind not in "iu" or node.op not in (
+            "Identity", "Cast", "Unsqueeze", "Squeeze", "Transpose", "Expand"
+        ):  # fmt: skip
+            return None
+        if node.op == "Unsqueeze":
+            for place in unsqueezed(maker, len(axes), axes_of(maker, second)):
+                axes.insert(place, "1")
+        elif node.op == "Squeeze":
+            gone = axes_of(maker, second)
+            if gone is None or any(axes[axis] != "1" for axis in unique_axes(gone, len(axes), maker)):
+                return None
+            axes = [letter for axis, letter in enumerate(axes) if axis not in unique_axes(gone, len(axes), maker)]
+        elif node.op == "Transpose":
+            axes = [axes[axis] for axis in permutation(maker, len(axes))]
+        elif node.op == "Expand":
+            shape = self._argument(node, arguments, 0).shape
+            if second is None or shape is None:
+                return None
+            result = self._broadcast(node, shape, integers(second, maker, "the shape"))
+            axes = ["1"] * (len(result) - len(axes)) + axes
+            axes = ["*" if letter == "1" and same(size, 1) is not True else letter for letter, size in zip(axes, result)]
+        return pattern._replace(axes="".join(axes))
+
+    def _fits(self, node: Node, view: View, letters: str) -> bool:
+        """Whether the axes of a pattern are those of a view, whose axes become time and rows by that."""
+        letters = "1" * (len(view.axes) - len(letters)) + letters
+        if len(letters) != len(view.axes):
+            return False
+        for letter, axis, size in zip(letters, view.axes, view.shape()):
+            if letter in "tn":
+                if axis is FEATURES:
+                    return False
+                self._assign(axis, "time" if letter == "t" else "rows", node)
+            elif axis is not FEATURES and same(size, 1) is not True:
+                return False
+        return True
+
+    def _where(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
+        """A sequence or its last steps where a row has them, and 0 elsewhere."""
+        condition, value, other = (self._argument(node, arguments, index) for index in range(3))
+        pattern = condition.pattern
+        zero = other.const if other.const is not None else other.fill
+        if pattern is None or pattern.kind not in ("present", "some") or zero is None or zero.any():
+            raise unsupported(f"{node}: a choice by something other than the steps that each row has, or of something other than 0")
+        view = self._view(node, value)
+        step = view.step
+        if not self._fits(node, view, pattern.axes) or zero.ndim > len(view.axes):
+            raise ViewError("its condition has other steps or rows than what it chooses from")
+        lengths = ("value", pattern.lengths)
+        if pattern.kind == "present":
+            made = self._step("mask", [step], step.width, step.dtype, str(node), step.leads, {"lengths": lengths})
+        elif step.kind in ("last_step", "first_step") and self._one_step_each(step, lengths):
+            made = self._step(step.kind, step.sources, step.width, step.dtype, step.place, step.leads, {"lengths": lengths})
+        else:
+            raise ViewError("it chooses whole rows, of something that is not the last or first step of each")
+        return [self._viewed(node, View(made, view.axes, view.columns))]
+
+    @staticmethod
+    def _one_step_each(step: Step, lengths: Any) -> bool:
+        """Whether a step is the last or first one of each row that has any."""
+        return step.kind == "first_step" or not step.options.get("padded") and step.options.get("lengths", lengths) == lengths
+
+    def _gather_elements(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
+        """The last step of each row, at lengths - 1."""
+        allow_attributes(node, "axis")
+        value, indices = self._argument(node, arguments, 0), self._argument(node, arguments, 1)
+        view = self._view(node, value)
+        axis = axis_in(attribute(node, "axis", int, 0), len(view.axes), Fold(node, self.opset, None))
+        pattern = indices.pattern
+        if pattern is None or pattern.kind != "last" or indices.shape is None or len(pattern.axes) != len(view.axes):
+            raise unsupported(f"{node}: indices other than the last step of each row")
+        rows, shape = view.axes[axis], list(view.shape())
+        shape[axis] = 1
+        if rows is FEATURES or any(same(a, b) is not True for a, b in zip(shape, indices.shape)):
+            raise ViewError(f"indices of the shape {_show(indices.shape)} in {_show(view.shape())}")
+        if pattern.axes[axis] != "1" or not self._fits(node, view, pattern.axes[:axis] + "t" + pattern.axes[axis + 1 :]):
+            raise ViewError("its indices are of other rows than what it chooses from")
+        time = self._time_of(view, axis)
+        axes = list(view.axes)
+        axes[axis] = Rows()
+        if time is None:
+            raise ViewError("a single step")
+        leads = [lead for lead in view.step.leads if lead.root() is not time.root()]
+        step = view.step
+        made = self._step(
+            "last_step", [step], step.width, step.dtype, str(node), leads,
+            {"lengths": ("value", pattern.lengths), "unguarded": True},
+        )  # fmt: skip
+        return [self._viewed(node, View(made, axes, view.columns))]
 
     # ------------------------------------------------------------- recurrent
 
@@ -1531,6 +1707,21 @@ def _repeated(node: Node, array: np.ndarray, shape: Tuple[int, ...]) -> np.ndarr
         raise format_error(f"{node}: a constant of the shape {list(shape)}: {error}") from None
 
 
+def _single_integer(array: Optional[np.ndarray]) -> Optional[int]:
+    """A number that is known; None for anything else."""
+    if array is None or array.size != 1 or array.dtype.kind not in "iu":
+        return None
+    return int(array.reshape(-1)[0])
+
+
+def _broadcast_axes(left: str, right: str) -> Optional[str]:
+    rank = max(len(left), len(right))
+    pairs = list(zip(left.rjust(rank, "1"), right.rjust(rank, "1")))
+    if any("1" not in pair for pair in pairs):
+        return None
+    return "".join(b if a == "1" else a for a, b in pairs)
+
+
 def _float(node: Node, dtype: np.dtype) -> np.dtype:
     if dtype.name not in ("float32", "float64"):
         raise unsupported(f"{node}: numbers of type {dtype}, expected float or double")
@@ -1554,5 +1745,6 @@ _HANDLERS: Dict[str, Callable[[Interpreter, Node, List[Optional[Value]]], List[V
     "BatchNormalization": Interpreter._batch_norm, "ReduceMean": Interpreter._reduce_mean, "Pow": Interpreter._power,
     "Sqrt": Interpreter._root, "Reciprocal": Interpreter._root, "GlobalAveragePool": Interpreter._reduce_mean,
     "Dropout": Interpreter._dropout, "ReverseSequence": Interpreter._reverse_sequence,
+    "Where": Interpreter._where, "GatherElements": Interpreter._gather_elements,
     **{op: Interpreter._activation for op in ACTIVATIONS},
 }  # fmt: skip

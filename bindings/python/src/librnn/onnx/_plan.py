@@ -18,6 +18,8 @@ from ._layout import FEATURES, Lead, Step, View
 from ._move import Mover
 from ._recurrent import SPECIFICATION, Recurrent
 
+#: Steps whose result is 0 where a row has ended.
+_ZERO_IN_PADDING = ("recurrent", "mask")
 _CELLS = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 
 
@@ -145,7 +147,7 @@ class Plan:
         return leads(left) == leads(right)
 
     def _is_single(self, step: Step) -> bool:
-        return any(entry.kind == "last_step" for entry in self._reachable(step))
+        return any(entry.kind in ("last_step", "first_step") for entry in self._reachable(step))
 
     def _reachable(self, final: Step, stop: Sequence[str] = ()) -> List[Step]:
         needed = {final.index}
@@ -156,7 +158,7 @@ class Plan:
 
     def _lengths(self) -> List[Any]:
         """Where the lengths of the rows come from; none: every row has all steps."""
-        with_lengths = [step for step in self.recurrent if step.options["lengths"] is not None]
+        with_lengths = [step for step in self.steps if step.options.get("lengths") is not None]
         if not with_lengths:
             return []
         for step in self.recurrent:
@@ -224,16 +226,18 @@ class Plan:
 
     def _build(self, final: Step, padding: bool) -> Network:
         """The network that ends at `final`; with `padding` the recurrent nodes are inputs."""
-        steps = self._reachable(final, ("recurrent",) if padding else ())
+        steps = self._reachable(final, _ZERO_IN_PADDING if padding else ())
         builder = NetworkBuilder(final.dtype.name)
         parameters: Dict[str, np.ndarray] = {}
         # Inputs first, so that they stand in the order of the graph's.
         for step in sorted(steps, key=lambda step: (step.kind not in ("input", "tokens"), step.index)):
             name = self.names[step.index]
-            if padding and step.kind == "recurrent":
+            if padding and step.kind in _ZERO_IN_PADDING:
                 builder.input(name, step.width)
                 continue
-            self._add(builder, name, step, [self.names[source.index] for source in step.sources])
+            if step.kind == "mask":  # what librnn does anyway
+                continue
+            self._add(builder, name, step, [self.names[_unmasked(source).index] for source in step.sources])
             if step.kind == "recurrent":
                 parameters.update({f"{name}.{key}": array for key, array in self._recurrent_parameters(step).items()})
             else:
@@ -271,7 +275,7 @@ class Plan:
         elif kind in ("concat", "sum", "product"):
             getattr(builder, kind)(name, sources)
         else:
-            assert kind in ("last_step", "reverse"), kind
+            assert kind in ("last_step", "first_step", "reverse"), kind
             getattr(builder, kind)(name, sources[0])
 
     @staticmethod
@@ -299,10 +303,14 @@ class Plan:
             return None
         return self._build(self.final, padding=True)
 
+    def _empty_rows_matter(self) -> Optional[Step]:
+        """A step that is the last one of a row, in the graph also of a row that has none."""
+        return next((step for step in self.steps if step.options.get("unguarded")), None)
+
     def _zero_in_padding(self, step: Step) -> bool:
         zero: Set[int] = set()
         for entry in self._reachable(step):
-            if entry.kind == "recurrent" or (
+            if entry.kind in _ZERO_IN_PADDING or (
                 entry.kind in ("slice", "concat", "sum", "product") and all(source.index in zero for source in entry.sources)
             ):
                 zero.add(entry.index)
@@ -383,6 +391,9 @@ class Plan:
                 "a row of length 0 with an initial state: the specification does not say what Y_h is then, and this network takes 0 "
                 '(as conventions="onnxruntime")'
             )
+        unguarded = self._empty_rows_matter()
+        if unguarded is not None and lengths is not None and (lengths == 0).any():
+            raise unsupported(f"{unguarded.place}: the last step of a row of length 0")
         y, final = self.network.run(
             x, tokens, state, lengths, zero_state_of_empty_rows=self.reader.conventions != SPECIFICATION
         )
@@ -492,7 +503,7 @@ class Plan:
         t, n = np.nonzero(np.arange(len(y))[:, None] >= lengths[None, :])
         if not t.size:
             return
-        steps = self._reachable(self.final, ("recurrent",))
+        steps = self._reachable(self.final, _ZERO_IN_PADDING)
         features = []
         offset = 0
         places = {}
@@ -500,7 +511,7 @@ class Plan:
             places[step.index] = slice(offset, offset + step.width)
             offset += step.width
         for step in sorted(steps, key=lambda step: step.index):
-            if step.kind == "recurrent":
+            if step.kind in _ZERO_IN_PADDING:
                 features.append(np.zeros((t.size, step.width), y.dtype))
             elif step.kind == "input":
                 assert x is not None
@@ -533,6 +544,12 @@ class Plan:
             result.append(int(np.prod([array.shape[entry] for entry in used], dtype=np.int64)))
         order += [axis for axis in range(array.ndim) if axis not in order]
         return array.transpose(order).reshape(result)
+
+
+def _unmasked(step: Step) -> Step:
+    while step.kind == "mask":
+        step = step.sources[0]
+    return step
 
 
 def _compact(columns: np.ndarray) -> Any:

@@ -332,9 +332,9 @@ def _cast(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
     array = _first(fold, arrays)
     target = cast_type(fold.node)
     if symbolic(array):
-        if target.kind != "i":
+        if target.kind not in "if":
             raise unsupported(f"{fold.node}: a size of an input becomes {target}")
-        return [array]
+        return [array]  # as a float it may only be compared: arithmetic of sizes and fractions is refused
     fold.take(array.shape, target.itemsize)
     with np.errstate(all="ignore"):
         return [array.astype(target)]

@@ -13,12 +13,13 @@ import numpy as np
 from ..activations import Activation
 from ..errors import RNNError, unsupported
 from ._dims import Dim, DimError, Size, product, same
-from ._file import Graph, Node, allow_attributes, attribute, cast_type, format_error
+from ._file import Body, Graph, Node, allow_attributes, attribute, cast_type, format_error
 from ._fold import (
     COMPUTING, FOLDED, MOVING, Budget, Fold, axes_of, axis_in, filling, flat_shape, fold, integers, numbers, permutation,
     python_slice, settle, shape_array, slice_plan, split_sizes, squeezed, symbolic, target_shape, unique_axes, unsqueezed,
 )  # fmt: skip
 from ._layout import FEATURES, Axis, Lead, Rows, Step, View, ViewError, moved
+from ._loop import LoopReader
 from ._recurrent import Recurrent, read_recurrent, state_rows
 
 #: Folded constants may take this many bytes, and a few times what the file's own constants take.
@@ -38,7 +39,7 @@ NEWEST = {
     "ReduceMax": 20, "ReduceMin": 20, "Abs": 13, "Floor": 13, "Ceil": 13, "DequantizeLinear": 28, "MatMul": 13, "Gemm": 13,
     "Sum": 13, "Relu": 14, "Sigmoid": 13, "Tanh": 13, "HardSigmoid": 22, "LeakyRelu": 16, "ThresholdedRelu": 22, "Elu": 22,
     "Softsign": 22, "Softplus": 22, "PRelu": 16, "Softmax": 13, "LogSoftmax": 13, "LayerNormalization": 17,
-    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28, "GatherElements": 13,
+    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28, "GatherElements": 13, "Loop": 25,
 }  # fmt: skip
 
 _QUANTIZED = "it computes with integers, whose results librnn does not reproduce: load the model as it was before quantization"
@@ -223,7 +224,8 @@ class Interpreter:
             cause: Optional[Node] = node
             try:
                 self._check_operator(node)
-                failed = next((value for value in arguments if value is not None and value.error), None)
+                needed = arguments[:1] + arguments[2:] if node.op == "Loop" else arguments  # its condition is looked at by itself
+                failed = next((value for value in needed if value is not None and value.error), None)
                 if failed is not None:
                     cause = failed.origin
                     assert failed.error is not None
@@ -1635,6 +1637,85 @@ class Interpreter:
         ]  # fmt: skip
         return values[: 3 if node.op == "LSTM" else 2]
 
+    def _loop(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
+        """A loop over steps that computes a cell."""
+        allow_attributes(node, "body")
+        body = attribute(node, "body", Body)
+        if body is None or len(node.inputs) < 2:
+            raise format_error(f"{node}: its body or its inputs are missing")
+        sizes: Dict[str, Size] = {}
+
+        def constant(name: str) -> Optional[np.ndarray]:
+            value = self.values.get(name)
+            if value is None:
+                raise format_error(f"{node}: its body reads {name!r}, which is nowhere")
+            return None if value.const is None or symbolic(value.const) else value.const
+
+        def is_size(name: str) -> bool:
+            size = self._size_in(name)
+            if size is not None:
+                sizes[name] = size
+            return size is not None
+
+        reader = LoopReader(node, body, list(node.inputs[2:]), self.opset, self.budget, constant, is_size)
+        count = self._size_in(node.inputs[0]) if node.inputs[0] else None
+        cell = reader.read(count is not None)
+        x = self.values[cell.x]
+        if x.error is not None:
+            raise x.error
+        if x.shape is None or len(x.shape) != 3 or x.dtype is None:
+            raise unsupported(f"{node}: {cell.x!r} has the shape {_show(x.shape)}, expected [T, N, I]")
+        steps = [*sizes.values(), *([] if count is None else [count])]
+        if any(same(size, x.shape[0]) is not True for size in steps):
+            raise unsupported(f"{node}: it does not run once for each step of {cell.x!r}")
+        if node.inputs[1] and not self._begins(node.inputs[1], x.shape[0]):
+            raise unsupported(f"{node}: whether it begins depends on {node.inputs[1]!r}, which is not that there is a step")
+        given: List[Optional[Value]] = [x]
+        given += [Value("", const=array.astype(x.dtype)) for array in (cell.W, cell.R, cell.B)] + [None]
+        for place in cell.states:
+            state = self.values[node.inputs[2 + place]]
+            if state.error is not None:
+                raise state.error
+            if state.shape is None or len(state.shape) != 2 or state.const is None and state.fill is None:
+                raise unsupported(f"{node}: the initial state {state.name!r} is not a constant [N, H]")
+            given.append(Value(state.name, state.dtype, (1, *state.shape), state.const if state.const is None else state.const[None],
+                               state.fill))  # fmt: skip
+        found = self._recurrent(node._replace(op=cell.op, inputs=[], outputs=["", "", ""][: 1 + len(cell.states)],
+                                              attributes=cell.attributes), given)  # fmt: skip
+        carried = len(node.inputs) - 2
+        results = [Value("", error=unsupported(f"{node}: its output {name!r} is not H"), origin=node) for name in node.outputs]
+        views = {carried + place: found[0].view for place in cell.sequences}
+        views[cell.states[0]] = found[1].view
+        for place, view in views.items():
+            if place < len(node.outputs) and view is not None:
+                view = view.squeeze([0 if place < carried else 1])
+                results[place] = Value("", view.step.dtype, view.shape(), bases=frozenset([node.outputs[place]]), view=view)
+        return results
+
+    def _size_in(self, name: str) -> Optional[Size]:
+        """The size that a value without axes is, of an input or of a constant."""
+        value = self.values.get(name)
+        if value is None or value.const is None or value.const.size != 1 or value.const.ndim > 1 or value.const.dtype.kind not in "iuO":
+            return None
+        size = value.const.reshape(-1)[0]
+        return size if isinstance(size, Dim) else None
+
+    def _begins(self, name: str, steps: Size) -> bool:
+        """Whether a condition is that there is a step, 0 < T, or true."""
+        value = self.values[name]
+        if value.known:
+            return bool(value.const is not None and value.const.dtype == bool and value.const.all())
+        node = next((entry for entry in self.graph.nodes if name in entry.outputs), None)
+        if node is None or len(node.inputs) != 2:
+            return False
+        if node.op == "And":
+            return all(self._begins(entry, steps) for entry in node.inputs)
+        zero = self.values[node.inputs[0]].const if node.inputs[0] else None
+        size = self._size_in(node.inputs[1])
+        return node.op == "Less" and zero is not None and zero.size == 1 and not symbolic(zero) and not zero.any() and (
+            size is not None and same(size, steps) is True
+        )
+
     def _final(self, result: Step, time: Rows, layer: Recurrent) -> Step:
         """Y_h [.., D*H] as a node: the last step of the forward direction, the first of the backward one."""
         leads = [lead for lead in time.roots() if same(lead.size, 1) is not True]
@@ -1738,7 +1819,7 @@ def _show(shape: Optional[Sequence[Size]]) -> str:
 
 _HANDLERS: Dict[str, Callable[[Interpreter, Node, List[Optional[Value]]], List[Value]]] = {
     "RNN": Interpreter._recurrent, "GRU": Interpreter._recurrent, "LSTM": Interpreter._recurrent,
-    "OneHot": Interpreter._one_hot, "MatMul": Interpreter._matmul, "Gemm": Interpreter._gemm,
+    "Loop": Interpreter._loop, "OneHot": Interpreter._one_hot, "MatMul": Interpreter._matmul, "Gemm": Interpreter._gemm,
     "Add": Interpreter._combine, "Sub": Interpreter._combine, "Mul": Interpreter._combine, "Div": Interpreter._combine,
     "Sum": Interpreter._sum, "Neg": Interpreter._negative, "PRelu": Interpreter._prelu, "Softmax": Interpreter._softmax,
     "LogSoftmax": Interpreter._softmax, "LayerNormalization": Interpreter._layer_norm,

@@ -39,7 +39,7 @@ NEWEST = {
     "ReduceMax": 20, "ReduceMin": 20, "Abs": 13, "Floor": 13, "Ceil": 13, "DequantizeLinear": 28, "MatMul": 13, "Gemm": 13,
     "Sum": 13, "Relu": 14, "Sigmoid": 13, "Tanh": 13, "HardSigmoid": 22, "LeakyRelu": 16, "ThresholdedRelu": 22, "Elu": 22,
     "Softsign": 22, "Softplus": 22, "PRelu": 16, "Softmax": 13, "LogSoftmax": 13, "LayerNormalization": 17,
-    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28, "GatherElements": 13, "Loop": 25,
+    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28, "GatherElements": 13, "Loop": 25, "ReduceSumSquare": 18,
 }  # fmt: skip
 
 _QUANTIZED = "it computes with integers, whose results librnn does not reproduce: load the model as it was before quantization"
@@ -82,8 +82,8 @@ class Unfixed(Exception):
 class Norm(NamedTuple):
     """A part of a layer normalization that is written out, y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
 
-    `part` is one of: mean, -mean, centred (x - mean), square (of centred), variance, deviation (its root), inverse (of the deviation,
-    times weight), scaled (x times inverse), mean*inverse, shift (bias - mean*inverse).
+    `part` is one of: mean, -mean, centred (x - mean), square (of centred), squares (their sum), variance, deviation (its root), inverse
+    (of the deviation, times weight), scaled (x times inverse), mean*inverse, shift (bias - mean*inverse).
     """
 
     part: str
@@ -91,6 +91,8 @@ class Norm(NamedTuple):
     epsilon: float = 0.0
     weight: Optional[np.ndarray] = None
     bias: Optional[np.ndarray] = None
+    #: A mean or variance has an axis of size 1 in the place of the features.
+    kept: bool = True
 
 
 class Pattern(NamedTuple):
@@ -466,7 +468,9 @@ class Interpreter:
         first = self._argument(node, arguments, 0)
         data = given if node.op == "Concat" else [first]
         if any(value.norm is not None for value in data):
-            raise unsupported(f"{node}: it moves a part of a layer normalization")
+            if first.norm is None:
+                raise unsupported(f"{node}: it moves a part of a layer normalization")
+            return self._norm_squeezed(node, first, arguments)
         if all(value.known or value.fill is not None for value in data):
             return self._move_fill(node, arguments)
         shapes = self._moved_shapes(node, arguments)
@@ -1160,7 +1164,7 @@ class Interpreter:
 
     def _negative(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
         norm = self._argument(node, arguments, 0).norm
-        if norm is not None and norm.part in ("mean", "mean*inverse"):
+        if norm is not None and norm.kept and norm.part in ("mean", "mean*inverse"):
             return [self._norm_value(node, norm._replace(part="-mean" if norm.part == "mean" else "shift"))]
         view = self._view(node, self._argument(node, arguments, 0))
         return self._affine(node, view, view.columns.shape, np.full(view.columns.size, -1, view.step.dtype), None)
@@ -1241,6 +1245,9 @@ class Interpreter:
         view = self._view(node, value)
         step, narrow = self._features(node, value, last=False)
         place = 1 if len(view.axes) > 1 else 0
+        if self._normalizes_rows(node, view, place, arguments):
+            one, zero = np.ones(step.width, step.dtype), np.zeros(step.width, step.dtype)
+            return self._normalized(node, step, narrow, attribute(node, "epsilon", float, 1e-5), one, zero)
         if narrow.axes[place] is not FEATURES:
             raise ViewError("axis 1 is not that of the features")
         names = ("scale", "B", "mean", "var")
@@ -1263,36 +1270,90 @@ class Interpreter:
     # ------------------------------------------ layer normalization, written out
 
     def _reduce_mean(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
+        """ReduceMean, GlobalAveragePool and ReduceSumSquare of the features, and of axes of size 1."""
         value = self._argument(node, arguments, 0)
         source = value.norm.view if value.norm is not None else self._view(node, value)
         rank = len(source.axes)
+        keep = True
         if node.op == "GlobalAveragePool":
             allow_attributes(node)
-            good = rank == 3
+            axes: Optional[List[int]] = [2] if rank == 3 else None
         else:
             allow_attributes(node, "axes", "keepdims", "noop_with_empty_axes")
             second = self._optional(arguments, 1)
             maker = Fold(node, self.opset, None)
             axes = axes_of(maker, None if second is None else self._constant(node, second, "axes"))
-            good = attribute(node, "keepdims", int, 1) == 1 and axes is not None and (
-                unique_axes(axes, rank, maker) == [rank - 1]
-            )
-        part = {None: "mean", "square": "variance"}.get(value.norm.part if value.norm else None)
-        if not good or part is None or source.narrow().axes[-1] is not FEATURES:
+            axes = None if axes is None else unique_axes(axes, rank, maker)
+            keep = bool(attribute(node, "keepdims", int, 1))
+        place = self._features_place(source)
+        shape = list(source.shape())
+        parts = {None: "mean", "square": "variance"} if node.op != "ReduceSumSquare" else {"centred": "squares"}
+        part = parts.get(value.norm.part if value.norm else None)
+        if part is None or axes is None or place not in axes or any(
+            axis != place and same(shape[axis], 1) is not True for axis in axes
+        ):  # fmt: skip
             raise ViewError("a mean other than that of a layer normalization, over the features")
-        return [self._norm_value(node, Norm(part, source))]
+        for axis in axes:
+            shape[axis] = 1
+        left = [size for axis, size in enumerate(shape) if keep or axis not in axes]
+        return [self._norm_value(node, Norm(part, source, kept=keep), tuple(left))]
 
-    def _norm_value(self, node: Node, norm: Norm) -> Value:
-        shape = norm.view.shape()
-        if norm.part in ("mean", "-mean", "variance", "deviation") or norm.part == "inverse" and norm.weight is None:
-            shape = shape[:-1] + (1,)
+    @staticmethod
+    def _features_place(view: View) -> int:
+        """The only axis of a view that runs over features, if others have size 1."""
+        return view.narrow().axes.index(FEATURES)
+
+    def _norm_value(self, node: Node, norm: Norm, shape: Optional[Tuple[Size, ...]] = None) -> Value:
+        if shape is None:
+            sizes = list(norm.view.shape())
+            if norm.part in ("mean", "-mean", "variance", "deviation") or norm.part == "inverse" and norm.weight is None:
+                sizes[self._features_place(norm.view)] = 1
+            shape = tuple(sizes)
         return Value(
             "", norm.view.step.dtype, shape, bases=frozenset([node.outputs[0]]), norm=norm,
             reason="part of a layer normalization",
         )  # fmt: skip
 
+    def _normalizes_rows(self, node: Node, view: View, place: int, arguments: Sequence[Optional[Value]]) -> bool:
+        """Whether a BatchNormalization is a layer normalization: steps and rows are its channels, as Keras 2 writes it."""
+        scale, bias, mean, variance = (self._argument(node, arguments, index) for index in range(1, 5))
+        norms = (mean.norm, variance.norm)
+        if any(norm is None for norm in norms):
+            return False
+        size = view.shape()[place]
+        for norm, part, value in zip(norms, ("mean", "variance"), (mean, variance)):
+            assert norm is not None
+            if norm.part != part or norm.view is not view or norm.kept or norm.epsilon or value.shape is None or len(value.shape) != 1 or (
+                same(value.shape[0], size) is not True
+            ):
+                raise ViewError("a mean or variance that is not that of its features")
+        for value, number in ((scale, 1), (bias, 0)):
+            array = value.const if value.const is not None else value.fill
+            if array is None or symbolic(array) or not array.size or (array != number).any():
+                raise ViewError("a layer normalization whose rows have weights of their own")
+        return True
+
+    def _norm_squeezed(self, node: Node, value: Value, arguments: Sequence[Optional[Value]]) -> List[Value]:
+        """A mean or variance without the axis of the features."""
+        norm, shape = value.norm, value.shape
+        assert norm is not None and shape is not None
+        maker = Fold(node, self.opset, None)
+        arrays = self._known_arrays(arguments)
+        if node.op != "Squeeze" or norm.part not in ("mean", "variance") or not norm.kept:
+            raise unsupported(f"{node}: it moves a part of a layer normalization")
+        gone = squeezed(maker, shape, axes_of(maker, arrays[1] if len(arrays) > 1 else None))
+        if self._features_place(norm.view) not in gone:
+            raise unsupported(f"{node}: it moves a part of a layer normalization")
+        return [self._norm_value(node, norm._replace(kept=False), tuple(size for axis, size in enumerate(shape) if axis not in gone))]
+
     def _norm_combine(self, node: Node, left: Value, right: Value) -> List[Value]:
         """Add, Sub, Mul and Div of parts of a layer normalization, as PyTorch, Keras and tf2onnx write it."""
+        if left.norm is not None and left.norm.part == "squares" and node.op == "Div" and right.known:
+            count = self._constant(node, right, "an operand")
+            if count.size == 1 and count.reshape(-1)[0] == left.norm.view.columns.size:
+                return [self._norm_value(node, left.norm._replace(part="variance"), left.shape)]
+        if any(value.norm is not None and not value.norm.kept for value in (left, right)):
+            raise ViewError("a mean or variance without the axis of the features")
         for value, other, swapped in ((left, right, False), (right, left, True)):
             norm = value.norm
             if norm is None:
@@ -1356,7 +1417,7 @@ class Interpreter:
         """Sqrt of the variance, and Reciprocal of that."""
         norm = self._argument(node, arguments, 0).norm
         before, after = ("deviation", "inverse") if node.op == "Reciprocal" else ("variance", "deviation")
-        if norm is None or norm.part != before:
+        if norm is None or norm.part != before or not norm.kept:
             raise unsupported(f"{node}: {node.op} other than in a layer normalization")
         return [self._norm_value(node, norm._replace(part=after))]
 
@@ -1823,7 +1884,7 @@ _HANDLERS: Dict[str, Callable[[Interpreter, Node, List[Optional[Value]]], List[V
     "Add": Interpreter._combine, "Sub": Interpreter._combine, "Mul": Interpreter._combine, "Div": Interpreter._combine,
     "Sum": Interpreter._sum, "Neg": Interpreter._negative, "PRelu": Interpreter._prelu, "Softmax": Interpreter._softmax,
     "LogSoftmax": Interpreter._softmax, "LayerNormalization": Interpreter._layer_norm,
-    "BatchNormalization": Interpreter._batch_norm, "ReduceMean": Interpreter._reduce_mean, "Pow": Interpreter._power,
+    "BatchNormalization": Interpreter._batch_norm, "ReduceMean": Interpreter._reduce_mean, "ReduceSumSquare": Interpreter._reduce_mean, "Pow": Interpreter._power,
     "Sqrt": Interpreter._root, "Reciprocal": Interpreter._root, "GlobalAveragePool": Interpreter._reduce_mean,
     "Dropout": Interpreter._dropout, "ReverseSequence": Interpreter._reverse_sequence,
     "Where": Interpreter._where, "GatherElements": Interpreter._gather_elements,

@@ -209,18 +209,26 @@ def test_a_model_converted_by_tf2onnx_gives_keras_numbers(path):
 
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda path: path.stem)
 def test_sizes_of_a_run_need_not_be_those_of_the_export(path):
-    """Other numbers of steps and rows than the exporter has seen, against onnxruntime."""
+    """Other numbers of steps and rows than the exporter has seen, against onnxruntime; unless the graph works for one number only."""
     model = onnx.load(path)
     generator = np.random.default_rng(5)
     sizes = {"time": 4, "rows": 2}
     feeds = {}
-    for entry in model.graph.input:
-        shape = [dim.dim_value or sizes[dim.dim_param] for dim in entry.type.tensor_type.shape.dim]
-        if entry.type.tensor_type.elem_type == TensorProto.FLOAT:
+    for entry in librnn.onnx.load(path).inputs:
+        shape = [sizes.get(size, size) for size in entry.shape]
+        if entry.dtype == "float32":
             feeds[entry.name] = generator.uniform(-1, 1, shape).astype(np.float32)
         else:
             feeds[entry.name] = np.array([4, 2]) if len(shape) == 1 else generator.integers(0, 11, shape)
     assert_as_onnxruntime(model, feeds)
+
+
+def test_a_size_that_the_graph_fixes_is_a_number_in_its_inputs():
+    """PyTorch's newer exporter writes the number of steps of its example into some GRUs, and declares the axis by a name."""
+    model = librnn.onnx.load(VECTORS / "torch_gru.dynamo.onnx")
+    assert [entry.shape for entry in model.inputs] == [(7, "rows", 5)]
+    with pytest.raises(librnn.RNNError, match=r"expected \(7, rows, 5\)"):
+        model.run({"in0": uniform(4, 2, 5)})
 
 
 # ------------------------------------------------------------- forms of a file

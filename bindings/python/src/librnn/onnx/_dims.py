@@ -36,6 +36,11 @@ class Dim:
             raise DimError("a size is too complicated")
         return kept.get((), 0) if not set(kept) - {()} else Dim(kept)
 
+    def only_name(self) -> Optional[str]:
+        """The name, if the size is nothing but it."""
+        (names, count), *more = self.terms.items()
+        return names[0] if not more and count == 1 and len(names) == 1 else None
+
     def __add__(self, other: object) -> Size:
         terms = dict(self.terms)
         for names, count in _terms(other).items():

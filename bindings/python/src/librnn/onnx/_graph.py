@@ -79,6 +79,18 @@ class Unfixed(Exception):
         self.names = names
 
 
+class FixedSize(RNNError):
+    """A graph that declares a size by name and works for one number only, as PyTorch's newer exporter writes it."""
+
+    def __init__(self, error: RNNError, name: str, size: int) -> None:
+        super().__init__(error.code, error.message)
+        self.name = name
+        self.size = size
+
+    def __reduce__(self) -> Tuple[type, Tuple[RNNError, str, int]]:
+        return type(self), (RNNError(self.code, self.message), self.name, self.size)
+
+
 class Norm(NamedTuple):
     """A part of a layer normalization that is written out, y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
 
@@ -420,7 +432,18 @@ class Interpreter:
             return [tuple(shape)]
         assert second is not None
         if node.op == "Reshape":
-            return [target_shape(maker, shape, integers(second, maker, "the shape"))]
+            wanted = integers(second, maker, "the shape")
+            try:
+                target = target_shape(maker, shape, wanted)
+            except RNNError as error:
+                raise _fixed(error, shape, wanted) from None
+            before, after = product(shape), product(target)
+            if same(before, after) is None:
+                error = _fixed(unsupported(f"{node}: {_show(shape)} becomes {_show(target)}"), shape, wanted)
+                if isinstance(error, FixedSize):
+                    raise error
+                self.assumptions.append((node, before, after))
+            return [target]
         if node.op == "Gather":
             axis = axis_in(attribute(node, "axis", int, 0), len(shape), maker)
             return [tuple(shape[:axis]) + second.shape + tuple(shape[axis + 1 :])]
@@ -1840,6 +1863,17 @@ class Interpreter:
         raise unsupported(
             f"{what} {value.name!r} is computed in the graph; librnn takes initial states from inputs and constants"
         )
+
+
+def _fixed(error: RNNError, shape: Sequence[Size], wanted: Sequence[Size]) -> RNNError:
+    """A shape that does not become another one, but would if the first size that differs were the number that is asked for."""
+    for size, target in zip(shape, wanted):
+        if isinstance(size, Dim) and isinstance(target, int) and target > 0:
+            name = size.only_name()
+            return error if name is None else FixedSize(error, name, target)
+        if target != 0 and same(size, target) is not True:
+            break
+    return error
 
 
 def _repeated(node: Node, array: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:

@@ -6,13 +6,17 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from ..errors import argument_error, dtype_error, shape_error, unsupported
+from ..errors import RNNError, argument_error, dtype_error, shape_error, unsupported
 from ..network import Network
 from ._dims import Dim, DimError, Size
 from ._file import Graph, TensorType, onnx_package, read_model
-from ._graph import Unfixed
+from ._graph import FixedSize, Unfixed
 from ._recurrent import ONNXRUNTIME, SPECIFICATION
 from ._stages import Stages
+
+
+#: Sizes that a graph can turn out to work for only.
+_MOST_FIXED = 8
 
 
 class TensorInfo(NamedTuple):
@@ -31,7 +35,8 @@ class OnnxModel:
     Attributes
     ----------
     inputs, outputs : list of TensorInfo
-        What `run` takes and gives.
+        What `run` takes and gives. A size that the file has by name is a number where the graph works for that number only: PyTorch's
+        newer exporter writes some GRUs so.
     """
 
     def __init__(
@@ -47,7 +52,6 @@ class OnnxModel:
         self._names = list(declared) if outputs is None else list(outputs)
         if not self._names:
             raise argument_error("outputs is empty")
-        self.inputs = [_info(entry) for entry in graph.inputs if entry.name not in constants]
         self.outputs = [_info(declared[name]) for name in self._names]
         #: Inputs that a model has to keep, such as weights, where they were not given as constants.
         self._open: Tuple[str, ...] = ()
@@ -60,8 +64,22 @@ class OnnxModel:
             self._unfixed = error
             self._open = tuple(sorted(error.names))
 
+    @property
+    def inputs(self) -> List[TensorInfo]:
+        return [_info(entry) for entry in self._graph.inputs if entry.name not in self._constants]
+
     def _make(self, fixed: Mapping[str, np.ndarray]) -> Stages:
-        return Stages(self._graph, self._conventions, {**self._constants, **fixed}, onnx_package(), self._names)
+        first: Optional[FixedSize] = None
+        for _ in range(_MOST_FIXED):
+            try:
+                return Stages(self._graph, self._conventions, {**self._constants, **fixed}, onnx_package(), self._names)
+            except FixedSize as error:
+                first = first or error
+                if not any(Dim.of(error.name) in (entry.shape or ()) for entry in self._graph.inputs):
+                    break
+                self._graph = self._graph._replace(inputs=[_with_size(entry, error) for entry in self._graph.inputs])
+        assert first is not None
+        raise RNNError(first.code, first.message)
 
     @property
     def network(self) -> Network:
@@ -199,10 +217,17 @@ def _array(entry: TensorType, value: Any, sizes: Dict[str, int]) -> np.ndarray:
     return array
 
 
+def _with_size(entry: TensorType, fixed: FixedSize) -> TensorType:
+    if entry.shape is None:
+        return entry
+    return entry._replace(shape=tuple(fixed.size if size == Dim.of(fixed.name) else size for size in entry.shape))
+
+
 def _symbol(size: Size) -> str:
     assert isinstance(size, Dim)
-    (names,) = size.terms
-    return names[0]
+    name = size.only_name()
+    assert name is not None
+    return name
 
 
 def load(

@@ -15,7 +15,7 @@ from ..errors import RNNError
 from ..network import Network
 from ._dims import Dim, Size
 from ._file import Graph, Node, TensorType
-from ._graph import Interpreter, Value
+from ._graph import FixedSize, Interpreter, Value
 from ._move import Mover
 from ._plan import Plan
 from ._recurrent import ORDERS
@@ -67,8 +67,9 @@ class Stages:
         for stage in self.stages:
             for entry in stage.reads:
                 for size, actual in zip(entry.shape or (), known[entry.name].shape):
-                    if isinstance(size, Dim):
-                        known_sizes.setdefault(_only_name(size), actual)
+                    name = size.only_name() if isinstance(size, Dim) else None
+                    if name is not None:
+                        known_sizes.setdefault(name, actual)
             known.update(stage.part.run(known, known_sizes))
         return known
 
@@ -80,6 +81,8 @@ class Stages:
             return [Stage(Moves(reader, names), reads)]
         try:
             return [Stage(Plan(reader, names), reads)]
+        except FixedSize:
+            raise
         except RNNError as error:
             reason = error
         failed = next((value for value in values if value is not None and value.error is not None), None)
@@ -163,15 +166,6 @@ def _declared(value: Value) -> TensorType:
     if shape is None:
         return TensorType(value.name, value.dtype, None, value.dtype.name)
     sizes: List[Size] = [
-        size if isinstance(size, int) or _is_name(size) else Dim.of(f"{value.name}[{axis}]") for axis, size in enumerate(shape)
+        size if isinstance(size, int) or size.only_name() else Dim.of(f"{value.name}[{axis}]") for axis, size in enumerate(shape)
     ]
     return TensorType(value.name, value.dtype, tuple(sizes), value.dtype.name)
-
-
-def _is_name(size: Dim) -> bool:
-    return len(size.terms) == 1 and all(len(names) == 1 and count == 1 for names, count in size.terms.items())
-
-
-def _only_name(size: Dim) -> str:
-    ((name,),) = size.terms
-    return name

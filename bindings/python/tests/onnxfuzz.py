@@ -1,6 +1,8 @@
 """Damages ONNX files at random and reads and runs them: anything but a result or an RNNError is a fault of librnn.
 
-    python onnxfuzz.py --seconds 600 [--seed 0]
+    python onnxfuzz.py --seconds 600 [--seed 0] [--compare]
+
+With --compare, what librnn computes of a damaged file must be what onnxruntime computes of it, where that runs it.
 
 Each case is made from its number alone, so that `--case N` repeats it. Cases run in a process of their own: one that crashes
 or does not end is reported with its number, too.
@@ -369,15 +371,63 @@ def feeds_of(model, random):
     return feeds
 
 
-def attempt(files, case):
+def compare(data, feeds, results):
+    """Raises if onnxruntime runs the file to other numbers. In a process of its own: damaged files make it crash."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        try:
+            os.write(writing, differences(data, feeds, results).encode()[:1000])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        text = pipe.read().decode()
+    os.waitpid(child, 0)
+    if text:
+        raise AssertionError(text)
+
+
+def differences(data, feeds, results):
+    """What onnxruntime computes otherwise; nothing where it refuses the file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(data, options)
+        expected = dict(zip(results, session.run(list(results), feeds)))
+    except Exception:  # onnxruntime has many classes of exceptions, without a common one
+        return ""
+    for name, array in expected.items():
+        actual = results[name]
+        if not array.size and not actual.size:
+            continue  # onnxruntime's Loop of no iteration forgets sizes
+        if actual.shape != array.shape:
+            return f"{name} has the shape {actual.shape}, in onnxruntime {array.shape}"
+        if array.dtype.kind != "f" or not np.isfinite(array).all() or not np.isfinite(actual).all() or np.abs(array).max() > 1e3:
+            continue  # NaN, infinity and huge values depend on the order of sums, and 0 times NaN on whether it is computed
+        worst = float(np.abs(actual - array).max())
+        if not worst < 1e-3 * max(1.0, float(np.abs(array).max())):
+            return f"{name} differs from onnxruntime's by {worst}"
+    return ""
+
+
+def attempt(files, case, compared=False):
     """Reads and runs one damaged file. Whether it was refused, or ran; raises what librnn should not."""
     damage = Damage(case)
     data = damage.changed(damage.choose(files))
+    conventions = damage.choose(["onnxruntime", "specification"])
     try:
-        model = librnn.onnx.load(data, conventions=damage.choose(["onnxruntime", "specification"]))
+        model = librnn.onnx.load(data, conventions="onnxruntime" if compared else conventions)
         feeds = feeds_of(model, damage.random)
         with np.errstate(all="ignore"):
-            model.run(feeds)
+            results = model.run(feeds)
+        if compared:
+            compare(data, feeds, results)
     except librnn.RNNError as error:
         if not 10 < len(error.message) < 4000:
             raise AssertionError(f"a message of {len(error.message)} characters") from error
@@ -385,7 +435,7 @@ def attempt(files, case):
     return True
 
 
-def run(files, first, count, seconds=None, keep_going=False):
+def run(files, first, count, seconds=None, keep_going=False, compared=False):
     """Cases from `first` on: how many were tried, how many ran to an end, and the faults {place: (case, text)}."""
     end = None if seconds is None else time.monotonic() + seconds
     tried = good = 0
@@ -396,11 +446,13 @@ def run(files, first, count, seconds=None, keep_going=False):
         tried += 1
         begin = time.monotonic()
         try:
-            good += attempt(files, case)
+            good += attempt(files, case, compared)
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             place = next((frame for frame in reversed(frames) if f"{os.sep}librnn{os.sep}" in frame.filename), frames[-1])
             key = f"{type(error).__name__} at {os.path.basename(place.filename)}:{place.lineno}"
+            if isinstance(error, AssertionError):
+                key = f"{key}, {str(error)[-60:]}"
             faults.setdefault(key, (case, "".join(traceback.format_exception(type(error), error, error.__traceback__))))
             if not keep_going:
                 break
@@ -414,18 +466,19 @@ def main():
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=0, help="the number of the first case")
     parser.add_argument("--case", type=int, help="only this one, with its traceback")
+    parser.add_argument("--compare", action="store_true", help="with onnxruntime's numbers")
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)  # what the processes are started with
     given = parser.parse_args()
     if given.case is not None:
-        print("runs" if attempt(corpus(), given.case) else "is refused")
+        print("runs" if attempt(corpus(), given.case, given.compare) else "is refused")
         return 0
     if given.batch is not None:
-        print(json.dumps(run(corpus(), given.batch, BATCH, keep_going=True)))
+        print(json.dumps(run(corpus(), given.batch, BATCH, keep_going=True, compared=given.compare)))
         return 0
     end = time.monotonic() + given.seconds
     first, tried, good, faults = given.seed, 0, 0, {}
     while time.monotonic() < end:
-        command = [sys.executable, __file__, "--batch", str(first)]
+        command = [sys.executable, __file__, "--batch", str(first)] + ["--compare"] * given.compare
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
             reason = f"exit status {done.returncode}\n{done.stderr[-2000:]}"

@@ -163,6 +163,9 @@ DAMAGED = {
         [("Tanh", ["X"], ["out"])], {"X": ("float32", ("T", "N", 1 << 40))}, ["out"]).SerializeToString(),
     "an input of 2**63 - 1 features": lambda: graph(
         [("Tanh", ["X"], ["out"])], {"X": ("float32", ("T", "N", (1 << 63) - 1))}, ["out"]).SerializeToString(),
+    "a shape of 2**70 elements": lambda: graph(
+        [("Reshape", ["X", "s"], ["x"]), ("Shape", ["x"], ["out"])], {"X": ("float32", (1 << 40, 1 << 40, 1))}, ["out"],
+        {"s": np.array([-1])}).SerializeToString(),
     "one-hot vectors of 2**31 features": lambda: graph(
         [("OneHot", ["k", "d", "c"], ["out"])], {"k": ("int64", ("T", "N"))}, ["out"],
         {**NUMBERS, "d": np.array(1 << 31)}).SerializeToString(),

@@ -503,6 +503,15 @@ def test_initial_states_zero_repeated_by_rows_and_from_inputs(op):
         assert any("h_0_l0" in name for name in network.parameters) == (kind == "repeated")
 
 
+def test_an_initial_state_has_a_row_for_each_row_of_x():
+    w = weights("GRU")
+    model = graph([("GRU", ["X", "W", "R", "B", "", "h"], ["Y"])], {"X": ("float32", ("T", "N", 3))}, ["Y"],
+                  {**w, "h": np.zeros((1, 3, 4), np.float32)})  # fmt: skip
+    assert_as_onnxruntime(model, {"X": uniform(5, 3, 3)})
+    with pytest.raises(librnn.RNNError, match="the size 3 is 3, expected 2, as N"):
+        librnn.onnx.load(model).run({"X": uniform(5, 2, 3)})
+
+
 def test_a_state_that_the_graph_computes_is_refused():
     w = weights("GRU", features=3, hidden=3)
     model = graph(
@@ -758,6 +767,12 @@ def test_several_outputs_become_one_network():
     only = librnn.onnx.load(model, outputs=["forward"])
     assert only.network.output_size == 4
     assert_same_bits(only.run(feeds)["forward"], actual["forward"])
+
+
+def test_a_constant_can_be_an_output_beside_others():
+    model = graph([("GRU", ["X", "W", "R", "B"], ["Y"]), ("Neg", ["c"], ["number"])], {"X": ("float32", ("T", "N", 3))},
+                  ["Y", "number"], {**weights("GRU"), "c": np.array(2.0, np.float32)})  # fmt: skip
+    assert assert_as_onnxruntime(model, {"X": uniform(5, 2, 3)})["number"].shape == ()
 
 
 def test_an_output_of_one_step_beside_one_of_all_steps():

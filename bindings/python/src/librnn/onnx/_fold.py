@@ -61,7 +61,10 @@ def symbolic(array: np.ndarray) -> bool:
 def settle(array: np.ndarray) -> np.ndarray:
     """An array of objects as integers, if none of them is a `Dim`."""
     if array.dtype == object and not any(isinstance(value, Dim) for value in array.flat):
-        return array.astype(np.int64)
+        try:
+            return array.astype(np.int64)
+        except OverflowError:
+            raise DimError(f"sizes {array.tolist()}") from None
     return array
 
 

@@ -1840,6 +1840,9 @@ class Interpreter:
         if base is not None and not symbolic(base):
             if value.shape is None or len(value.shape) != 3:
                 raise format_error(f"{what} has the shape {_show(value.shape)}, expected three axes")
+            own = value.shape[0 if layer.layout else 1]
+            if same(own, rows) is None and same(own, 1) is not True:
+                self.assumptions.append((node, own, rows))
             if not base.any():
                 return None
             if base.dtype.name not in ("float32", "float64"):

@@ -369,7 +369,8 @@ class Plan:
         known: Dict[str, np.ndarray] = dict(feeds)
         for node, left, right in self.reader.assumptions:
             if bind(left, sizes) != bind(right, sizes):
-                raise shape_error(f"{node}: the size {left} is {bind(left, sizes)}, expected {bind(right, sizes)}")
+                expected = str(right) if isinstance(right, int) else f"{bind(right, sizes)}, as {right}"
+                raise shape_error(f"{node}: the size {left} is {bind(left, sizes)}, expected {expected}")
         lengths_of_axes: Dict[Lead, Tuple[int, str]] = {}
         arrays = {}
         for step in self.inputs + self.tokens:
@@ -412,8 +413,8 @@ class Plan:
                 elif base in results:
                     known[base] = results[base]
         return {
-            output.name: np.ascontiguousarray(
-                results[output.name] if output.view is not None else self.mover.evaluate(output.name, known, sizes)
+            output.name: np.asarray(  # ascontiguousarray would give a number an axis
+                results[output.name] if output.view is not None else self.mover.evaluate(output.name, known, sizes), order="C"
             )
             for output in self.outputs
         }

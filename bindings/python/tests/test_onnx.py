@@ -631,11 +631,11 @@ def test_steps_among_the_features_are_refused():
 # --------------------------------------------------------- other operators
 
 
-def after(nodes, constants=None, opset=17, tolerance=FLOAT32, width=4):
+def after(nodes, constants=None, opset=17, tolerance=FLOAT32, width=4, axes=False):
     """Nodes that read y [T, N, 4], the output of a GRU, and end in `out`, against onnxruntime."""
     w = weights("GRU", hidden=width)
     model = graph(
-        [("GRU", ["X", "W", "R", "B"], ["Y"]), ("Squeeze", ["Y", "axis1"], ["y"]), *nodes],
+        [("GRU", ["X", "W", "R", "B"], ["Y"]), ("Squeeze", ["Y"], ["y"], {"axes": [1]}) if axes else ("Squeeze", ["Y", "axis1"], ["y"]), *nodes],
         {"X": ("float32", ("T", "N", 3))}, ["out"], {**w, "axis1": np.array([1]), **(constants or {})}, opset,
     )  # fmt: skip
     assert_as_onnxruntime(model, {"X": uniform(5, 2, 3)}, tolerance)
@@ -730,6 +730,32 @@ def test_batch_normalization_of_the_features_axis():
     after(nodes, c)
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1.0), (-0.25, 0.1), (0.0, 6.0), (-0.1, 0.1), (0.0, None), (0.1, None), (None, 0.05), (None, None)]
+)
+def test_a_clip_is_as_in_onnxruntime(low, high):
+    limits = {name: np.array(value, np.float32) for name, value in (("low", low), ("high", high)) if value is not None}
+    after([("Clip", ["y", "low" if low is not None else "", "high" if high is not None else ""], ["out"])], limits)
+    after([("Clip", ["y"], ["out"], {name: value for name, value in (("min", low), ("max", high)) if value is not None})], opset=10,
+          axes=True)  # fmt: skip
+
+
+def test_a_clip_whose_limits_leave_nothing_is_refused():
+    model = graph([("GRU", ["X", "W", "R", "B"], ["Y"]), ("Clip", ["Y", "c", "c"], ["out"])], {"X": ("float32", ("T", "N", 3))},
+                  ["out"], {**weights("GRU"), "c": np.array(0.5, np.float32)})  # fmt: skip
+    assert "limits from 0.5 to 0.5" in refusal(model)
+
+
+def test_a_convolution_over_one_step_is_a_linear_layer():
+    nodes = [("Transpose", ["y"], ["t"], {"perm": [1, 2, 0]}), ("Conv", ["t", "K", "b"], ["c"], {"kernel_shape": [1]}),
+             ("Relu", ["c"], ["r"]), ("Transpose", ["r"], ["out"], {"perm": [2, 0, 1]})]  # fmt: skip
+    network = after(nodes, {"K": uniform(2, 4, 1, seed=1), "b": uniform(2, seed=2)})
+    assert network.output_size == 2
+    message = refusal(graph([("Transpose", ["X"], ["t"], {"perm": [1, 2, 0]}), ("Conv", ["t", "K"], ["out"], {"strides": [2]})],
+                            {"X": ("float32", ("T", "N", 3))}, ["out"], {"K": uniform(2, 3, 1)}))  # fmt: skip
+    assert "strides is [2]" in message
+
+
 def test_embeddings_and_one_hot_read_tokens_also_from_the_end():
     w = weights("GRU")
     tokens = np.array([[1, 0, -1], [6, -7, 3]])
@@ -796,7 +822,8 @@ def test_an_output_of_one_step_beside_one_of_all_steps():
 GRU_NODE = ("GRU", ["X", "W", "R", "B"], ["Y", "h"])
 REFUSED = {
     "DynamicQuantizeLSTM": ([("com.microsoft::DynamicQuantizeLSTM", ["X", "W", "R"], ["out"])], "DynamicQuantizeLSTM is not among the operators that librnn reads: it computes with integers"),
-    "a convolution": ([("Conv", ["X", "W"], ["out"])], "Conv is not among"),
+    "a convolution": ([("Conv", ["X", "R"], ["out"])], "a Conv over the steps [4], expected one step: librnn has no such node: cut the graph"),
+    "a pooling": ([("MaxPool", ["X"], ["out"], {"kernel_shape": [2]})], "MaxPool is not among"),
     "a product of sequences": ([GRU_NODE, ("MatMul", ["Y", "Y"], ["out"])], "node 1 (MatMul 'n1'): a product of two sequences"),
     "an unknown attribute": ([("GRU", ["X", "W", "R", "B"], ["out"], {"zoneout": 0.1})], "'zoneout'"),
     "an unknown direction": ([("GRU", ["X", "W", "R", "B"], ["out"], {"direction": "both"})], "direction is 'both'"),

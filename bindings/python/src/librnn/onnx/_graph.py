@@ -39,7 +39,7 @@ NEWEST = {
     "ReduceMax": 20, "ReduceMin": 20, "Abs": 13, "Floor": 13, "Ceil": 13, "DequantizeLinear": 28, "MatMul": 13, "Gemm": 13,
     "Sum": 13, "Relu": 14, "Sigmoid": 13, "Tanh": 13, "HardSigmoid": 22, "LeakyRelu": 16, "ThresholdedRelu": 22, "Elu": 22,
     "Softsign": 22, "Softplus": 22, "PRelu": 16, "Softmax": 13, "LogSoftmax": 13, "LayerNormalization": 17,
-    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28, "GatherElements": 13, "Loop": 25, "ReduceSumSquare": 18,
+    "GlobalAveragePool": 22, "Reciprocal": 13, "BatchNormalization": 15, "OneHot": 28, "Dropout": 22, "ReverseSequence": 28, "GatherElements": 13, "Loop": 25, "ReduceSumSquare": 18, "Clip": 13, "Conv": 22,
 }  # fmt: skip
 
 _QUANTIZED = "it computes with integers, whose results librnn does not reproduce: load the model as it was before quantization"
@@ -51,7 +51,7 @@ _INSTEAD = {
     "com.microsoft.DynamicQuantizeLSTM": _QUANTIZED, "DynamicQuantizeLinear": _QUANTIZED, "QuantizeLinear": _QUANTIZED,
     "MatMulInteger": _QUANTIZED, "ConvInteger": _QUANTIZED, "QLinearMatMul": _QUANTIZED, "QLinearConv": _QUANTIZED,
     "com.microsoft.DynamicQuantizeMatMul": _QUANTIZED, "com.microsoft.MatMulIntegerToFloat": _QUANTIZED,
-    "Conv": _FRONT_END, "STFT": _FRONT_END, "MaxPool": _FRONT_END, "AveragePool": _FRONT_END, "Pad": _FRONT_END,
+    "STFT": _FRONT_END, "MaxPool": _FRONT_END, "AveragePool": _FRONT_END, "Pad": _FRONT_END,
     "If": "librnn runs one chain of layers: export the branch that is taken",
     "Scan": "export the recurrent layer as a node RNN, GRU or LSTM",
 }  # fmt: skip
@@ -1217,6 +1217,84 @@ class Interpreter:
             node, self._argument(node, arguments, 0), Activation("leaky_relu", float(slope.reshape(-1)[0]))
         )
 
+    def _clip(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
+        """min(max(x, low), high): the hard sigmoid of x is that between 0 and 1; or a ReLU, without an upper limit."""
+        value = self._argument(node, arguments, 0)
+        limits: List[float] = []
+        for index, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), 1):
+            given = self._optional(arguments, index)
+            if given is None:
+                limits.append(attribute(node, name, float, default))
+                continue
+            array = self._constant(node, given, name)
+            if array.size != 1:
+                raise format_error(f"{node}: {name} has the shape {array.shape}, expected one number")
+            limits.append(float(array.reshape(-1)[0]))
+        low, high = limits
+        view = self._view(node, value)
+        largest = float(np.finfo(view.step.dtype).max)
+        if low == 0 and high >= largest:
+            return self._elementwise(node, value, Activation("relu"))
+        if not low < high or high <= -largest or low >= largest:
+            raise unsupported(f"{node}: limits from {low} to {high}")
+        if low <= -largest and high >= largest:
+            return [self._viewed(node, view)]
+        if high < largest and low <= -largest:  # high - relu(high - x)
+            turned = self._affined(node, view, -1.0, high)
+            return self._affine(node, self._applied(node, turned, Activation("relu")), *self._numbers(view, -1.0, high))
+        if high >= largest:
+            shifted = self._affined(node, view, 1.0, -low)
+            return self._affine(node, self._applied(node, shifted, Activation("relu")), *self._numbers(view, 1.0, low))
+        width = high - low
+        scaled = self._applied(node, view, Activation("hard_sigmoid", 1 / width, -low / width))
+        if (low, high) == (0.0, 1.0):
+            return [self._viewed(node, scaled)]
+        return self._affine(node, scaled, *self._numbers(view, width, low))
+
+    @staticmethod
+    def _numbers(view: View, scale: float, shift: float) -> Tuple[Tuple[int, ...], Optional[np.ndarray], Optional[np.ndarray]]:
+        """What `_affine` takes: the shape of the features, and one scale and shift for all."""
+        count, dtype = view.columns.size, view.step.dtype
+        return view.columns.shape, None if scale == 1 else np.full(count, scale, dtype), np.full(count, shift, dtype) if shift else None
+
+    def _affined(self, node: Node, view: View, scale: float, shift: float) -> View:
+        made = self._affine(node, view, *self._numbers(view, scale, shift))[0].view
+        assert made is not None
+        return made
+
+    def _applied(self, node: Node, view: View, function: Activation) -> View:
+        step = self._columns(view.step, view.columns, str(node))
+        made = self._step(
+            "activation", [step], step.width, step.dtype, node.outputs[0] or str(node), step.leads, {"function": function}
+        )
+        return View.of(made, view.axes, view.columns.shape)
+
+    def _conv(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
+        """A convolution over one step is a linear layer of the channels, which stand on axis 1."""
+        allow_attributes(node, "auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+        weight = self._constant(node, self._argument(node, arguments, 1), "W")
+        if weight.ndim < 3 or any(size != 1 for size in weight.shape[2:]):
+            raise unsupported(f"{node}: a Conv over the steps {list(weight.shape[2:])}, expected one step: {_FRONT_END}")
+        for name, expected in (("group", 1), ("strides", 1), ("pads", 0)):
+            given = node.attributes.get(name, expected)
+            if any(number != expected for number in (given if isinstance(given, list) else [given])):
+                raise unsupported(f"{node}: {name} is {given}: {_FRONT_END}")
+        if attribute(node, "kernel_shape", [int], list(weight.shape[2:])) != list(weight.shape[2:]):
+            raise format_error(f"{node}: kernel_shape is not that of W, {list(weight.shape[2:])}")
+        value = self._argument(node, arguments, 0)
+        step, narrow = self._features(node, value, last=False)
+        if len(narrow.axes) != weight.ndim or narrow.axes[1] is not FEATURES:
+            raise ViewError("axis 1 is not that of the features")
+        third = self._optional(arguments, 2)
+        bias = None if third is None else self._constant(node, third, "B")
+        if weight.shape[1] != step.width or weight.dtype != step.dtype or bias is not None and bias.shape != weight.shape[:1]:
+            raise format_error(f"{node}: {step.width} features with W {list(weight.shape)}")
+        parameters = {"weight": weight.reshape(weight.shape[:2])}
+        if bias is not None:
+            parameters["bias"] = bias
+        count = int(weight.shape[0])
+        return self._result(node, "linear", [step], narrow.axes, (count,), count, {"bias": bias is not None}, parameters)
+
     def _softmax(self, node: Node, arguments: List[Optional[Value]]) -> List[Value]:
         allow_attributes(node, "axis")
         value = self._argument(node, arguments, 0)
@@ -1917,7 +1995,7 @@ def _show(shape: Optional[Sequence[Size]]) -> str:
 
 _HANDLERS: Dict[str, Callable[[Interpreter, Node, List[Optional[Value]]], List[Value]]] = {
     "RNN": Interpreter._recurrent, "GRU": Interpreter._recurrent, "LSTM": Interpreter._recurrent,
-    "Loop": Interpreter._loop, "OneHot": Interpreter._one_hot, "MatMul": Interpreter._matmul, "Gemm": Interpreter._gemm,
+    "Clip": Interpreter._clip, "Conv": Interpreter._conv, "Loop": Interpreter._loop, "OneHot": Interpreter._one_hot, "MatMul": Interpreter._matmul, "Gemm": Interpreter._gemm,
     "Add": Interpreter._combine, "Sub": Interpreter._combine, "Mul": Interpreter._combine, "Div": Interpreter._combine,
     "Sum": Interpreter._sum, "Neg": Interpreter._negative, "PRelu": Interpreter._prelu, "Softmax": Interpreter._softmax,
     "LogSoftmax": Interpreter._softmax, "LayerNormalization": Interpreter._layer_norm,

@@ -790,6 +790,11 @@ RNN_CHECKED rnn_status rnn_network_metadata_key(
 
 /* ======================================================================================== 5. State */
 
+/*
+ * A state fits every network of the same dtype whose states have the same names and sizes (rnn_network_state_info), whatever
+ * else is in the network: the final state of an encoder with a node "gru" can begin a decoder with one (examples/g2p/g2p.c).
+ */
+
 typedef struct rnn_state_options {
   size_t struct_size;
   /** N; 0 means 1. */
@@ -1081,7 +1086,7 @@ RNN_CHECKED rnn_status rnn_stream_process_f64(
 /** Sets the state to zero and takes up the network's present weights. Not real-time safe. @since 0.1 */
 RNN_CHECKED rnn_status rnn_stream_reset(rnn_stream *stream);
 
-/** Copies the stream's state to `state`, which has the same network and batch size (RNN_ERROR_SHAPE). Real-time safe. @since 0.1 */
+/** Copies the stream's state to `state`, which fits its network and has its batch size (RNN_ERROR_SHAPE). Real-time safe. @since 0.1 */
 RNN_CHECKED rnn_status rnn_stream_state_get(rnn_stream *stream, rnn_state *state);
 
 /** Copies `state` to the stream's; otherwise as rnn_stream_state_get. @since 0.1 */

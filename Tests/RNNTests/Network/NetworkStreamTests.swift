@@ -32,7 +32,7 @@ final class NetworkStreamTests: XCTestCase {
             var architecture = Architecture(dataType: dataType)
             try architecture.add(.input(size: 3), name: "x")
             try architecture.add(.recurrent(RecurrentConfiguration(cell, hiddenSize: h, layerCount: 2)), name: "a")
-            try architecture.add(.linear(size: 4, bias: true), name: "b")
+            try architecture.add(.linear(outputSize: 4, bias: true), name: "b")
             try architecture.add(.recurrent(RecurrentConfiguration(.lstm, hiddenSize: h)), name: "c")
             let network = try Network(architecture)
             var numbers = TestNumbers(seed: UInt64(h))

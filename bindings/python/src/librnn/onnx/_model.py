@@ -240,8 +240,8 @@ def load(
 ) -> OnnxModel:
     """Read an ONNX model.
 
-    The graph becomes one network of librnn. What that cannot express exactly is an error that names the node; docs/import-onnx.md
-    lists what can be read. Nothing of the file is executed.
+    The graph becomes one network of librnn, or several that run one after the other. What they cannot express exactly is an error that
+    names the node; docs/import.md lists what can be read. Nothing of the file is executed.
 
     Parameters
     ----------

@@ -426,7 +426,7 @@ def attempt(files, case, compared=False):
         feeds = feeds_of(model, damage.random)
         with np.errstate(all="ignore"):
             results = model.run(feeds)
-        if compared:
+        if compared and all(array.size for array in feeds.values()):  # without a step, onnxruntime's final states are not defined
             compare(data, feeds, results)
     except librnn.RNNError as error:
         if not 10 < len(error.message) < 4000:

@@ -688,6 +688,9 @@ class Interpreter:
         return self._step(kind, [step], step.width, step.dtype, place, leads, {"padded": padded})
 
     def _turned(self, node: Node, view: View, axis: int) -> View:
+        rows = view.axes[axis]
+        if rows is not FEATURES and all(lead.role is None for lead in rows.roots()):
+            self._assign(rows, "time", node)  # nobody turns rows around
         time = self._time_of(view, axis)
         if time is None:
             return view
@@ -1547,8 +1550,6 @@ class Interpreter:
         rows = view.axes[axis]
         if rows is FEATURES:
             raise ViewError("it turns features around")
-        if all(lead.role is None for lead in rows.roots()):
-            self._assign(rows, "time", node)
         if self._full(lengths, rows.size()):
             return [self._viewed(node, self._turned(node, view, axis))]
         batch = axis_in(attribute(node, "batch_axis", int, 1), len(view.axes), maker)

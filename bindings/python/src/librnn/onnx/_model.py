@@ -10,9 +10,9 @@ from ..errors import RNNError, argument_error, dtype_error, shape_error, unsuppo
 from ..network import Network
 from ._dims import Dim, DimError, Size
 from ._file import Graph, TensorType, onnx_package, read_model
-from ._graph import FixedSize, Unfixed
 from ._recurrent import ONNXRUNTIME, SPECIFICATION
 from ._stages import Stages
+from ._values import FixedSize, Unfixed
 
 
 #: Sizes that a graph can turn out to work for only.

@@ -13,10 +13,11 @@ from ..errors import argument_error, shape_error, unsupported
 from ..network import Network
 from ._dims import bind, same
 from ._file import Graph, format_error
-from ._graph import Interpreter, Value
+from ._graph import Interpreter
 from ._layout import FEATURES, Lead, Step, View
-from ._move import Mover
+from ._mover import Mover
 from ._recurrent import SPECIFICATION, Recurrent
+from ._values import Value
 
 #: Steps whose result is 0 where a row has ended.
 _ZERO_IN_PADDING = ("recurrent", "mask")

@@ -15,10 +15,11 @@ from ..errors import RNNError
 from ..network import Network
 from ._dims import Dim, Size
 from ._file import Graph, Node, TensorType
-from ._graph import FixedSize, Interpreter, Value
-from ._move import Mover
+from ._graph import Interpreter
+from ._mover import Mover
 from ._plan import Plan
 from ._recurrent import ORDERS
+from ._values import FixedSize, Value
 
 #: Cuts of one graph, and outputs that are shared out to networks: each costs another reading of the graph.
 _MOST_CUTS, _MOST_OUTPUTS = 48, 16

@@ -107,9 +107,12 @@ def written():
     start = [("Less", ["k", "nil"], ["less"]), ("Add", ["k", "seven"], ["k7"])]
     lstm = {"L" + name: array for name, array in weights("LSTM", features=7, directions=2).items()}
     models.append(graph(start + hot, tokens, ["out", "c"], {**constants, **lstm, "nil": np.array(0), "s3": np.array([0, 0, -1])}))
-    models.append(graph([("GRU", ["X", "W", "R", "B", "", "i"], ["Y", "h"], {"linear_before_reset": 1}), ("ReverseSequence",
-        ["Y", "n"], ["r"], {"batch_axis": 2}), ("LayerNormalization", ["Y", "v"], ["out"])],
-        {**x, "i": ("float32", (1, "N", 4)), "R": ("float32", (1, 12, 4))}, ["out", "h"], {k: a for k, a in constants.items() if k != "R"}))  # fmt: skip
+    open_weights = [
+        ("GRU", ["X", "W", "R", "B", "", "i"], ["Y", "h"], {"linear_before_reset": 1}),
+        ("ReverseSequence", ["Y", "n"], ["r"], {"batch_axis": 2}), ("LayerNormalization", ["Y", "v"], ["out"]),
+    ]  # fmt: skip
+    inputs = {**x, "i": ("float32", (1, "N", 4)), "R": ("float32", (1, 12, 4))}
+    models.append(graph(open_weights, inputs, ["out", "h"], {name: array for name, array in constants.items() if name != "R"}))
     decoder = [
         ("LSTM", ["X", "EW", "ER", "EB"], ["Y", "h", "c"]), ("Tanh", ["c"], ["c0"]), ("Transpose", ["Y"], ["t"], {"perm": [2, 1, 0, 3]}),
         ("Squeeze", ["t", "one"], ["x2"]), ("LSTM", ["x2", "FW", "FR", "FB", "", "h0", "c0"], ["out", "h1"]),

@@ -634,8 +634,9 @@ def test_steps_among_the_features_are_refused():
 def after(nodes, constants=None, opset=17, tolerance=FLOAT32, width=4, axes=False):
     """Nodes that read y [T, N, 4], the output of a GRU, and end in `out`, against onnxruntime."""
     w = weights("GRU", hidden=width)
+    squeeze = ("Squeeze", ["Y"], ["y"], {"axes": [1]}) if axes else ("Squeeze", ["Y", "axis1"], ["y"])  # until opset 12, and since
     model = graph(
-        [("GRU", ["X", "W", "R", "B"], ["Y"]), ("Squeeze", ["Y"], ["y"], {"axes": [1]}) if axes else ("Squeeze", ["Y", "axis1"], ["y"]), *nodes],
+        [("GRU", ["X", "W", "R", "B"], ["Y"]), squeeze, *nodes],
         {"X": ("float32", ("T", "N", 3))}, ["out"], {**w, "axis1": np.array([1]), **(constants or {})}, opset,
     )  # fmt: skip
     assert_as_onnxruntime(model, {"X": uniform(5, 2, 3)}, tolerance)
@@ -821,8 +822,13 @@ def test_an_output_of_one_step_beside_one_of_all_steps():
 
 GRU_NODE = ("GRU", ["X", "W", "R", "B"], ["Y", "h"])
 REFUSED = {
-    "DynamicQuantizeLSTM": ([("com.microsoft::DynamicQuantizeLSTM", ["X", "W", "R"], ["out"])], "DynamicQuantizeLSTM is not among the operators that librnn reads: it computes with integers"),
-    "a convolution": ([("Conv", ["X", "R"], ["out"])], "a Conv over the steps [4], expected one step: librnn has no such node: cut the graph"),
+    "DynamicQuantizeLSTM": (
+        [("com.microsoft::DynamicQuantizeLSTM", ["X", "W", "R"], ["out"])],
+        "DynamicQuantizeLSTM is not among the operators that librnn reads: it computes with integers",
+    ),
+    "a convolution": (
+        [("Conv", ["X", "R"], ["out"])], "a Conv over the steps [4], expected one step: librnn has no such node: cut the graph",
+    ),
     "a pooling": ([("MaxPool", ["X"], ["out"], {"kernel_shape": [2]})], "MaxPool is not among"),
     "a product of sequences": ([GRU_NODE, ("MatMul", ["Y", "Y"], ["out"])], "node 1 (MatMul 'n1'): a product of two sequences"),
     "an unknown attribute": ([("GRU", ["X", "W", "R", "B"], ["out"], {"zoneout": 0.1})], "'zoneout'"),

@@ -155,9 +155,10 @@ class Cells(Padding):
 
         def is_size(name: str) -> bool:
             size = self._size_in(name)
-            if size is not None:
-                sizes[name] = size
-            return size is not None
+            if not isinstance(size, Dim):  # a number may be anything
+                return False
+            sizes[name] = size
+            return True
 
         reader = LoopReader(node, body, list(node.inputs[2:]), self.opset, self.budget, constant, is_size)
         count = self._size_in(node.inputs[0]) if node.inputs[0] else None
@@ -167,7 +168,9 @@ class Cells(Padding):
             raise x.error
         if x.shape is None or len(x.shape) != 3 or x.dtype is None:
             raise unsupported(f"{node}: {cell.x!r} has the shape {show(x.shape)}, expected [T, N, I]")
-        steps = [*sizes.values(), *([] if count is None else [count])]
+        steps: List[Size] = [*sizes.values(), *([] if count is None else [count])]
+        if any(limit != x.shape[0] for limit in reader.limits):
+            raise unsupported(f"{node}: it runs {reader.limits[0]:g} times, and {cell.x!r} has {x.shape[0]} steps")
         if any(same(size, x.shape[0]) is not True for size in steps):
             raise unsupported(f"{node}: it does not run once for each step of {cell.x!r}")
         if node.inputs[1] and not self._begins(node.inputs[1], x.shape[0]):
@@ -195,12 +198,12 @@ class Cells(Padding):
         return results
 
     def _size_in(self, name: str) -> Optional[Size]:
-        """The size that a value without axes is, of an input or of a constant."""
+        """The number of steps that a value without axes is."""
         value = self.values.get(name)
         if value is None or value.const is None or value.const.size != 1 or value.const.ndim > 1 or value.const.dtype.kind not in "iuO":
             return None
         size = value.const.reshape(-1)[0]
-        return size if isinstance(size, Dim) else None
+        return size if isinstance(size, Dim) else int(size)
 
     def _begins(self, name: str, steps: Size) -> bool:
         """Whether a condition is that there is a step, 0 < T, or true."""

@@ -142,14 +142,15 @@ class Interpreter(Cells):
 
 
 _HANDLERS: Dict[str, Callable[[Interpreter, Node, List[Optional[Value]]], List[Value]]] = {
-    "RNN": Interpreter._recurrent, "GRU": Interpreter._recurrent, "LSTM": Interpreter._recurrent,
-    "Clip": Interpreter._clip, "Conv": Interpreter._conv, "Loop": Interpreter._loop, "OneHot": Interpreter._one_hot, "MatMul": Interpreter._matmul, "Gemm": Interpreter._gemm,
-    "Add": Interpreter._combine, "Sub": Interpreter._combine, "Mul": Interpreter._combine, "Div": Interpreter._combine,
-    "Sum": Interpreter._sum, "Neg": Interpreter._negative, "PRelu": Interpreter._prelu, "Softmax": Interpreter._softmax,
-    "LogSoftmax": Interpreter._softmax, "LayerNormalization": Interpreter._layer_norm,
-    "BatchNormalization": Interpreter._batch_norm, "ReduceMean": Interpreter._reduce_mean, "ReduceSumSquare": Interpreter._reduce_mean, "Pow": Interpreter._power,
-    "Sqrt": Interpreter._root, "Reciprocal": Interpreter._root, "GlobalAveragePool": Interpreter._reduce_mean,
-    "Dropout": Interpreter._dropout, "ReverseSequence": Interpreter._reverse_sequence,
-    "Where": Interpreter._where, "GatherElements": Interpreter._gather_elements,
+    "RNN": Interpreter._recurrent, "GRU": Interpreter._recurrent, "LSTM": Interpreter._recurrent, "Clip": Interpreter._clip,
+    "Conv": Interpreter._conv, "Loop": Interpreter._loop, "OneHot": Interpreter._one_hot, "MatMul": Interpreter._matmul,
+    "Gemm": Interpreter._gemm, "Add": Interpreter._combine, "Sub": Interpreter._combine, "Mul": Interpreter._combine,
+    "Div": Interpreter._combine, "Sum": Interpreter._sum, "Neg": Interpreter._negative, "PRelu": Interpreter._prelu,
+    "Softmax": Interpreter._softmax, "LogSoftmax": Interpreter._softmax, "LayerNormalization": Interpreter._layer_norm,
+    "BatchNormalization": Interpreter._batch_norm, "ReduceMean": Interpreter._reduce_mean,
+    "ReduceSumSquare": Interpreter._reduce_mean, "Pow": Interpreter._power, "Sqrt": Interpreter._root,
+    "Reciprocal": Interpreter._root, "GlobalAveragePool": Interpreter._reduce_mean, "Dropout": Interpreter._dropout,
+    "ReverseSequence": Interpreter._reverse_sequence, "Where": Interpreter._where,
+    "GatherElements": Interpreter._gather_elements,
     **{op: Interpreter._activation for op in ACTIVATIONS},
 }  # fmt: skip

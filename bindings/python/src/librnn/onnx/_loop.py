@@ -112,6 +112,11 @@ class LoopCell(NamedTuple):
     sequences: Tuple[int, ...]
 
 
+#: The operator, the sums of its gates in ONNX's order (for a reset-after candidate both parts), its functions, attributes that it has
+#: beside them, and the places of its states.
+Found = Tuple[str, List[Any], List[Gate], Dict[str, Any], Tuple[int, ...]]
+
+
 class LoopReader:
     """One loop.
 
@@ -134,6 +139,8 @@ class LoopReader:
         self.outer = outer
         self.is_size = is_size
         self.x = ""
+        #: Numbers that count steps in the place of T, where the graph knows it.
+        self.limits: List[float] = []
         self.values: Dict[str, Any] = dict(body.constants)
         if len(body.inputs) != len(carried) + 2 or len(body.outputs) < len(carried) + 1:
             raise self.error(f"its body has {len(body.inputs)} inputs and {len(body.outputs)} outputs")
@@ -219,7 +226,7 @@ class LoopReader:
             low, high = arguments[1:]
             if isinstance(low, np.ndarray) and isinstance(high, np.ndarray) and low.size == high.size == 1 and low == 0 < high:
                 return [Limited(float(high.reshape(-1)[0]), first)]
-        if op in _FUNCTIONS and isinstance(first, (Sum, Input)):
+        if op in _FUNCTIONS and isinstance(first, Sum):
             numbers = tuple((key, attribute(node, key, float, default)) for key, default in _FUNCTIONS[op].items())
             return [Gate(op, numbers, first)]
         if op in ("Split", "Slice") and isinstance(first, Sum):
@@ -227,7 +234,7 @@ class LoopReader:
         raise refused
 
     def _counted(self, node: Node, first: Any, second: Any, refused: RNNError) -> Any:
-        if node.op == "Gather" and isinstance(first, Outer) and isinstance(second, Count) and second == Count(0) and attribute(node, "axis", int, 0) == 0:
+        if node.op == "Gather" and isinstance(first, Outer) and _is_count(second, 0) and attribute(node, "axis", int, 0) == 0:
             if self.x not in ("", first.name):
                 raise self.error("it reads two sequences")
             self.x = first.name
@@ -236,8 +243,12 @@ class LoopReader:
             count, number = (first, second) if isinstance(first, Count) else (second, first)
             if isinstance(number, np.ndarray) and number.size == 1 and number.dtype.kind in "iu" and count.offset is not None:
                 return Count(count.offset + int(number.reshape(-1)[0]))
-        if node.op == "Less" and isinstance(first, Count) and first.offset is not None and isinstance(second, Count) and second == Count(None):
-            return Condition((first.offset,))
+        if node.op == "Less" and isinstance(first, Count) and first.offset is not None:
+            if isinstance(second, np.ndarray) and second.size == 1:
+                self.limits.append(float(second.reshape(-1)[0]))
+                return Condition((first.offset,))
+            if _is_count(second, None):
+                return Condition((first.offset,))
         raise refused
 
     def _gemm(self, node: Node, arguments: List[Any], refused: RNNError) -> Sum:
@@ -259,7 +270,7 @@ class LoopReader:
     def _added(first: Any, second: Any, refused: RNNError) -> Any:
         if isinstance(first, np.ndarray):
             first, second = second, first
-        if isinstance(first, (Product, Gate)) and isinstance(second, (Product, Gate)):
+        if isinstance(first, Product) and isinstance(second, Product):
             return Sum((), (first, second), np.zeros(0))
         if not isinstance(first, Sum):
             first, second = second, first
@@ -338,8 +349,8 @@ class LoopReader:
         states = {}
         for place, (name, value) in enumerate(zip(self.body.inputs[2:], outputs[1:])):
             before = self.values[name]
-            if isinstance(before, Count) and before == Count(0):
-                if not isinstance(value, Count) or value != Count(1):
+            if _is_count(before, 0):
+                if not _is_count(value, 1):
                     raise self.error("its counter does not count steps")
             elif isinstance(before, Input):
                 states[place] = value
@@ -357,8 +368,7 @@ class LoopReader:
                 return self._stacked(op, gates, functions, more, places, tuple(range(len(sequences))))
         raise self.error("its new states are not those of such a cell")
 
-    def _cell(self, h: int, value: Any, states: Dict[int, Any]) -> Optional[Tuple[str, List[Any], List[Gate], Dict[str, Any], Tuple[int, ...]]]:
-        """(operator, sums of the gates in ONNX's order, gates of the slots, attributes, places of the states) of H' = `value`."""
+    def _cell(self, h: int, value: Any, states: Dict[int, Any]) -> Optional[Found]:
         hidden = Input("state", h)
         if isinstance(value, Sum) and value.bias.size:
             value = Gate("Affine", (("alpha", 1.0), ("beta", 0.0)), value)
@@ -382,7 +392,7 @@ class LoopReader:
                             return (*found, (h, c))
         return None
 
-    def _gru(self, h: int, z: Gate, candidate: Gate) -> Optional[Tuple[str, List[Any], List[Gate], Dict[str, Any], Tuple[int, ...]]]:
+    def _gru(self, h: int, z: Gate, candidate: Gate) -> Optional[Found]:
         hidden = Input("state", h)
         total: Sum = candidate.of
         if len(total.terms) == 1:  # R ⊙ (H R_n + b_hn)
@@ -458,6 +468,10 @@ class LoopReader:
             for key, number in gate.numbers:
                 attributes[f"activation_{key}"].append(number)
         return LoopCell(op, attributes, W[None], R[None], B[None], self.x, places, sequences)
+
+
+def _is_count(value: Any, offset: Optional[int]) -> bool:
+    return isinstance(value, Count) and value.offset == offset
 
 
 def _other(product: Any, factor: Any) -> Any:

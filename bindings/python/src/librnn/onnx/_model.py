@@ -94,11 +94,13 @@ class OnnxModel:
             Weights are inputs of the graph, and were not given to `load` as constants; or the graph is more than one network: see
             `networks`.
         """
-        if len(self.networks) != 1 or len(self._plan.stages) != 1:  # type: ignore[union-attr]
+        networks = self.networks
+        assert self._plan is not None
+        if len(self._plan.stages) != 1:
             raise unsupported(
-                f"the graph is no single network of librnn, and `run` computes it with {len(self.networks)}: {self._plan.reason}"  # type: ignore[union-attr]
+                f"the graph is no single network of librnn, and `run` computes it with {len(networks)}: {self._plan.reason}"
             )
-        return self.networks[0]
+        return networks[0]
 
     @property
     def networks(self) -> List[Network]:

@@ -43,6 +43,7 @@ def cases(k):
     else:
         yield "simple_rnn_backwards", [features, L.SimpleRNN(H, return_sequences=True, go_backwards=True)]
         yield "gru_twice", [features, L.GRU(H, return_sequences=True), L.GRU(4), L.Dense(3)]
+        yield "gru_of_seven_steps", [features, L.GRU(H, return_sequences=True)]
         yield "gru_both_directions", [features, L.Bidirectional(L.GRU(H, return_sequences=True)), L.Dense(2)]
         yield "gru_reset_before", [tokens, L.Embedding(11, I), L.GRU(H, return_sequences=True, reset_after=False)]
         yield "lstm_hard_sigmoid", [features, L.LSTM(H, return_sequences=True, recurrent_activation="hard_sigmoid")]
@@ -64,7 +65,7 @@ def main():
             x = generator.standard_normal((N, T, I)).astype("float32") if len(source.shape) == 3 else (
                 generator.integers(0, 11, (N, T)).astype("int32")
             )
-            shape = (None, None) + tuple(source.shape[2:])
+            shape = (None, T if "steps" in name else None) + tuple(source.shape[2:])
             tf2onnx.convert.from_function(
                 tf.function(lambda x, model=model: model(x, training=False)),
                 input_signature=[tf.TensorSpec(shape, source.dtype, name="x")], opset=15,

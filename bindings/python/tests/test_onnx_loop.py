@@ -14,7 +14,7 @@ from onnxfile import VECTORS  # noqa: E402
 
 LOOPS = [
     "keras2_loop", "keras2_simple_rnn_both_directions", "keras2_gru_reset_before", "keras2_gru_without_bias",
-    "keras3_gru_twice", "keras3_lstm_hard_sigmoid",
+    "keras3_gru_twice", "keras3_gru_of_seven_steps", "keras3_lstm_hard_sigmoid",
 ]  # fmt: skip
 #: What an operator of the body is exchanged for.
 OTHERS = {"Sigmoid": ["Tanh", "HardSigmoid"], "Tanh": ["Sigmoid", "Relu"], "Add": ["Sub", "Mul"], "Sub": ["Add"], "Mul": ["Add", "Sub"],

@@ -934,6 +934,12 @@ def test_without_the_package_onnx_the_error_tells_how_to_get_it(monkeypatch, tmp
         librnn.onnx.save(librnn.GRU(2, 3), tmp_path / "model.onnx")
 
 
+def test_a_squeeze_of_no_axes_takes_all_of_size_1_as_in_onnxruntime():
+    w = {**weights("GRU"), "none": np.zeros(0, np.int64)}
+    model = graph([GRU_NODE, ("Squeeze", ["Y", "none"], ["out"])], {"X": ("float32", (5, 2, 3))}, ["out"], w)
+    assert assert_as_onnxruntime(model, {"X": uniform(5, 2, 3)})["out"].shape == (5, 2, 4)
+
+
 def test_tensors_of_scalars_and_attributes_of_constants():
     """Constant nodes of every form that holds a number."""
     w = weights("GRU")

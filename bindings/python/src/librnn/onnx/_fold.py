@@ -226,7 +226,7 @@ def _flatten(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
 
 def squeezed(fold: Fold, shape: Sequence[Size], axes: Optional[List[int]]) -> List[int]:
     """The axes that Squeeze takes away."""
-    if axes is None:
+    if not axes:  # onnxruntime takes an empty list for none
         if any(isinstance(size, Dim) for size in shape):
             raise unsupported(f"{fold.node}: it has no axes, and the sizes {list(shape)} are not all known")
         return [axis for axis, size in enumerate(shape) if size == 1]

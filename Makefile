@@ -55,7 +55,7 @@ python-test: build ## the Python tests, and the header-driven tests of every C f
 	@echo "== Python tests"
 	LIBRNN_LIBRARY=$(CURDIR)/$(BUILD)/librnn.so PYTHONPATH=bindings/python/src $(PYTHON) -m pytest
 
-fuzz: build ## damages ONNX files at random, reads and runs them; FUZZ_ARGS="--seconds 3600 --seed 1000000"
+fuzz: build ## damages ONNX files at random, reads and runs them; FUZZ_ARGS="--seconds 3600 --seed 1000000 --compare"
 	LIBRNN_LIBRARY=$(CURDIR)/$(BUILD)/librnn.so PYTHONPATH=bindings/python/src $(PYTHON) bindings/python/tests/onnxfuzz.py $(FUZZ_ARGS)
 
 valgrind: ## only the C programs under valgrind

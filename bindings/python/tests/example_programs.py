@@ -66,6 +66,13 @@ def c_program(source, folder):
     return program
 
 
+def printed(program, *arguments, data=b"", status=0):
+    """What a C program writes to stdout, in bytes; its errors, as text, if it is to end with that status."""
+    ended = subprocess.run([program, *map(str, arguments)], input=data, capture_output=True, timeout=300)
+    assert ended.returncode == status, (ended.returncode, ended.stderr.decode("utf-8", "replace"))
+    return ended.stderr.decode() if status else ended.stdout
+
+
 def filtered(command, samples, before=(), environment=None):
     """What a program that reads samples of 16 bits from stdin writes to stdout, and to stderr as text."""
     ended = subprocess.run(

@@ -108,6 +108,30 @@ def test_a_graph_of_several_networks_says_why_it_is_not_one(name):
     assert "is no single network" in caught.value.message and reason in caught.value.message
 
 
+#: present [T, N, 1]: whether a row has a step.
+PRESENT = [
+    ("Shape", ["X"], ["s"]), ("Gather", ["s", "zero"], ["T"], {"axis": 0}), ("Range", ["zero", "T", "n1"], ["t"]),
+    ("Unsqueeze", ["t", "one"], ["tt"]), ("Less", ["tt", "n"], ["less"]), ("Unsqueeze", ["less", "two"], ["present"]),
+]  # fmt: skip
+MASKED = {
+    "the output of a layer without lengths": [
+        ("GRU", ["X", "eW", "eR", "eB"], ["Y"]), ("Squeeze", ["Y", "one"], ["y"]), ("Where", ["present", "y", "z"], ["out"])],
+    "a head of it": [
+        ("GRU", ["X", "eW", "eR", "eB"], ["Y"]), ("Squeeze", ["Y", "one"], ["y"]), ("MatMul", ["y", "M"], ["l"]),
+        ("Where", ["present", "l", "z"], ["out"])],
+    "the input of a layer without lengths": [("Where", ["present", "X", "z"], ["x"]), ("GRU", ["x", "eW", "eR", "eB"], ["out"])],
+    "what no recurrent layer reads": [("Relu", ["X"], ["l"]), ("Where", ["present", "l", "z"], ["out"])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_by_lengths_is_as_in_onnxruntime(name):
+    constants = {**named("e", "GRU"), "zero": np.array(0), "n1": np.array(1), "one": ONE, "two": np.array([2]), "M": uniform(4, 2),
+                 "z": np.array(0, np.float32)}  # fmt: skip
+    model = graph(PRESENT + MASKED[name], {**X, "n": ("int64", ("N",))}, ["out"], constants)
+    assert_as_onnxruntime(model, {"X": uniform(5, 3, 3), "n": np.array([5, 0, 2])})
+
+
 def test_a_graph_of_one_network_is_one():
     model = librnn.onnx.load(graph([ENCODER], X, ["Y", "h", "c"], named("e", "LSTM")))
     assert len(model.networks) == 1 and model.networks[0] is model.network

@@ -126,6 +126,9 @@ class Padding(Norms):
             raise ViewError("its condition has other steps or rows than what it chooses from")
         lengths = ("value", pattern.lengths)
         if pattern.kind == "present":
+            if step.kind == "input":  # a network computes something: all its features
+                whole = {"begin": 0, "end": step.width}
+                step = self._step("slice", [step], step.width, step.dtype, str(node), step.leads, whole)
             made = self._step("mask", [step], step.width, step.dtype, str(node), step.leads, {"lengths": lengths})
         elif step.kind in ("last_step", "first_step") and self._one_step_each(step, lengths):
             made = self._step(step.kind, step.sources, step.width, step.dtype, step.place, step.leads, {"lengths": lengths})

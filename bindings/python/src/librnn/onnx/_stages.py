@@ -99,7 +99,11 @@ class Stages:
                 self.reason = self.reason or reason.message
                 return [stage for group in groups for stage in self._build(graph, reads, group)]
         first = next((node for node in _needed(graph, names) if node.op in ORDERS and not node.domain), None)
-        return self._cut(reader, reads, names, [] if first is None else [name for name in first.outputs if name], reason)
+        if first is None:
+            raise reason
+        # After the first recurrent node; before it, where it is all that is asked for.
+        places = first.outputs if not set(names).issuperset(filter(None, first.outputs)) else first.inputs
+        return self._cut(reader, reads, names, [name for name in places if name], reason)
 
     def _groups(self, reader: Interpreter, names: Sequence[str]) -> List[List[str]]:
         """Outputs that one network can give together."""

@@ -159,6 +159,9 @@ DAMAGED = {
     "tokens of an operator without one of its inputs": lambda: graph(
         [("Add", ["k", ""], ["t"]), ("Gather", ["table", "t"], ["e"]), ("GRU", ["e", "W", "R"], ["out"])],
         {"k": ("int64", ("T", "N"))}, ["out"], {**weights("GRU"), **NUMBERS}).SerializeToString(),
+    "lengths of which nothing is subtracted": lambda: graph(
+        [("Sub", ["n1", ""], ["last"]), ("GRU", ["X", "W", "R", "", "last"], ["out"])], {**X, "n1": ("int32", ("N",))}, ["out"],
+        weights("GRU")).SerializeToString(),
     "an input of 2**40 features": lambda: graph(
         [("Tanh", ["X"], ["out"])], {"X": ("float32", ("T", "N", 1 << 40))}, ["out"]).SerializeToString(),
     "an input of 2**63 - 1 features": lambda: graph(

@@ -38,9 +38,8 @@ class Padding(Norms):
         if node.op in MOVING and pattern is not None and shape is not None and pattern.kind != "lengths":
             made = self._moved_pattern(node, pattern, arguments)
             shape = self._moved_shapes(node, arguments)[0] if made is not None else None
-        elif len(patterns) == 2 and len(arguments) == 2:
+        elif len(arguments) == 2 and arguments[1] is not None:
             second = arguments[1]
-            assert second is not None
             if pattern is not None and pattern.kind == "lengths" and second.known:
                 number = single_integer(second.const)
                 if (node.op, number) in (("Sub", 1), ("Add", -1)):

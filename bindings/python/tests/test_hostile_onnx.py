@@ -159,9 +159,6 @@ DAMAGED = {
     "tokens of an operator without one of its inputs": lambda: graph(
         [("Add", ["k", ""], ["t"]), ("Gather", ["table", "t"], ["e"]), ("GRU", ["e", "W", "R"], ["out"])],
         {"k": ("int64", ("T", "N"))}, ["out"], {**weights("GRU"), **NUMBERS}).SerializeToString(),
-    "lengths of which nothing is subtracted": lambda: graph(
-        [("Sub", ["n1", ""], ["last"]), ("GRU", ["X", "W", "R", "", "last"], ["out"])], {**X, "n1": ("int32", ("N",))}, ["out"],
-        weights("GRU")).SerializeToString(),
     "an input of 2**40 features": lambda: graph(
         [("Tanh", ["X"], ["out"])], {"X": ("float32", ("T", "N", 1 << 40))}, ["out"]).SerializeToString(),
     "an input of 2**63 - 1 features": lambda: graph(
@@ -183,6 +180,13 @@ def test_a_fault_that_a_damaged_file_has_shown_is_an_error(kind):
 
 def test_a_node_without_an_output_is_passed_over():
     librnn.onnx.load(DAMAGED["a node without an output"]()).run({"X": np.zeros((2, 1, 3), np.float32)})
+
+
+def test_lengths_of_which_nothing_is_subtracted_are_an_error_in_a_run():
+    nodes = [("Sub", ["n", ""], ["m"]), ("GRU", ["X", "W", "R", "", "m"], ["out"])]
+    model = librnn.onnx.load(graph(nodes, {**X, "n": ("int32", ("N",))}, ["out"], weights("GRU")))
+    with pytest.raises(librnn.RNNError, match="Sub 'n0'.*input 1 is missing"):
+        model.run({"X": np.zeros((2, 1, 3), np.float32), "n": np.array([1], np.int32)})
 
 
 def test_an_axis_that_is_taken_away_must_have_size_1_in_a_run():

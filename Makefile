@@ -7,7 +7,10 @@ PYTHON := $(BUILD)/venv/bin/python
 # Of the programs for measuring: BENCH_ARGS="--quick", or what benchmarks/run.py --help and benchmarks/c/bench.c tell.
 BENCH_ARGS ?=
 
-.PHONY: bench bench-c bench-footprint bench-programs demo build test swift-test c-test python-test valgrind install dependencies clean help
+# Of the fuzzer: FUZZ_ARGS="--seconds 3600 --seed 1000000".
+FUZZ_ARGS ?=
+
+.PHONY: bench bench-c bench-footprint bench-programs demo build test swift-test c-test python-test valgrind install dependencies clean fuzz help
 
 build: ## build/librnn.so: optimised, needs no Swift where it runs
 	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
@@ -47,6 +50,9 @@ c-test: ## the C programs of bindings/c, alone and under valgrind; the header; a
 python-test: build ## the Python tests, and the header-driven tests of every C function
 	@echo "== Python tests"
 	LIBRNN_LIBRARY=$(CURDIR)/$(BUILD)/librnn.so PYTHONPATH=bindings/python/src $(PYTHON) -m pytest
+
+fuzz: build ## damages ONNX files at random, reads and runs them; FUZZ_ARGS="--seconds 3600 --seed 1000000 --compare"
+	LIBRNN_LIBRARY=$(CURDIR)/$(BUILD)/librnn.so PYTHONPATH=bindings/python/src $(PYTHON) bindings/python/tests/onnxfuzz.py $(FUZZ_ARGS)
 
 valgrind: ## only the C programs under valgrind
 	cmake -S . -B $(BUILD) -DBUILD_TESTING=ON

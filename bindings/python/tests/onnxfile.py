@@ -32,9 +32,9 @@ def graph(nodes, inputs, outputs, constants=None, opset=17, ir_version=8, domain
     for op, sources, results, *attributes in nodes:
         domain, _, op = op.rpartition("::")
         keywords = dict(attributes[0]) if attributes else {}
-        if op in GATES and with_hidden_size and "R" in (constants or {}):
+        if op in GATES and with_hidden_size and sources[2] in (constants or {}):
             # onnxruntime wants it, although the specification does not.
-            keywords.setdefault("hidden_size", int(constants[sources[2]].shape[-1]) if sources[2] in constants else 4)
+            keywords.setdefault("hidden_size", int(constants[sources[2]].shape[-1]))
         made.append(helper.make_node(op, sources, results, name=f"n{len(made)}", domain=domain or None, **keywords))
     entries = [info(name, *kind) for name, kind in inputs.items()] if isinstance(inputs, dict) else inputs
     results = [

@@ -279,3 +279,42 @@ def test_the_equations_of_two_directions_with_other_functions_are_both_shown():
     lines = recurrent_equations(json.loads(layer._architecture())["nodes"][1])
     assert any("relu(" in line for line in lines) and any("leaky_relu(" in line for line in lines)
     assert "backward direction:" in lines
+
+
+def test_an_onnx_model_becomes_a_model_file(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    out = tmp_path / "tagger.safetensors"
+    status, printed, _ = run(capsys, "convert", VECTORS / "onnx" / "torch_tagger.legacy.onnx", out)
+    assert status == 0 and "Network of 1 token inputs to 4 features" in printed
+    arrays = np.load(VECTORS / "onnx" / "torch_tagger.npz")
+    y = librnn.load(out).run(tokens=arrays["in_in0"].T)[0]  # time first
+    # float32 on both sides; log-probabilities of a few units.
+    np.testing.assert_allclose(y.transpose(1, 0, 2), arrays["out_out0"], rtol=0, atol=2e-6)
+    status, printed, _ = run(capsys, "inspect", VECTORS / "onnx" / "torch_tagger.legacy.onnx")
+    assert status == 0 and "LSTM, H=6, both directions" in printed and "onnx.opset" in printed
+    status, _, errors = run(capsys, "inspect", VECTORS / "onnx" / "torch_tagger.legacy.onnx", "--variant", "reset_after")
+    assert status == 1 and "--variant has no meaning for" in errors
+
+
+def test_an_onnx_model_of_several_networks_is_not_converted_and_is_shown(tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    from onnxfile import graph, weights
+
+    constants = {**weights("GRU"), "D": weights("GRU", features=4)["W"]}
+    nodes = [("GRU", ["X", "W", "R", "B"], ["Y", "h"]), ("GRU", ["h", "D", "R", "B", "", "h"], ["out"])]
+    onnx.save(graph(nodes, {"X": ("float32", ("T", "N", 3))}, ["out"], constants), tmp_path / "two.onnx")
+    status, _, errors = run(capsys, "convert", tmp_path / "two.onnx", tmp_path / "two.safetensors")
+    assert status == 1 and "no single network" in errors and "node 1 (GRU 'n1'): initial_h 'h' is computed" in errors
+    assert os.listdir(tmp_path) == ["two.onnx"]
+    status, printed, _ = run(capsys, "inspect", tmp_path / "two.onnx")
+    assert status == 0 and "network 1 of 2" in printed and "network 2 of 2" in printed
+
+
+def test_onnx_goes_there_and_back(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    layer = librnn.GRU(3, 4, 2, bidirectional=True, seed=1)
+    librnn.save(layer, tmp_path / "a.safetensors")
+    assert run(capsys, "convert", tmp_path / "a.safetensors", tmp_path / "b.onnx")[0] == 0
+    assert run(capsys, "convert", tmp_path / "b.onnx", tmp_path / "c.safetensors")[0] == 0
+    x = randoms(5, 2, 3)
+    assert_same_bits(librnn.load(tmp_path / "c.safetensors").run(x)[0], layer(x)[0])

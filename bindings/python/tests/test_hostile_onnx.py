@@ -12,7 +12,8 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper  # noqa: E402
 
-from onnxfile import VECTORS, graph, weights  # noqa: E402
+import onnxfuzz  # noqa: E402
+from onnxfile import graph, weights  # noqa: E402
 
 X = {"X": ("float32", ("T", "N", 3))}
 GRU = ("GRU", ["X", "W", "R", "B"], ["Y"])
@@ -128,16 +129,68 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
         librnn.onnx.load(tmp_path / "in" / "model.onnx")
 
 
-@pytest.mark.parametrize("path", sorted(VECTORS.glob("*tagger.legacy.onnx")), ids=lambda path: path.stem)
-def test_no_truncation_and_no_changed_byte_does_more_than_raise(path):
-    """A changed byte may still be a good file: other weights, another name."""
-    content = path.read_bytes()
-    generator = np.random.default_rng(0)
-    damaged = [content[:length] for length in generator.integers(0, len(content), 60)]
-    for place in generator.integers(0, len(content), 120):
-        damaged.append(content[:place] + bytes([content[place] ^ (1 << int(generator.integers(8)))]) + content[place + 1 :])
-    for data in damaged:
-        try:
-            librnn.onnx.load(data).network  # noqa: B018
-        except librnn.RNNError:
-            pass
+def test_damaged_files_do_no_more_than_raise_an_rnnerror():
+    """Truncated, with other bytes, or with another operator, attribute, type, shape or name: read and, if that succeeds, run.
+
+    `make fuzz` does the same for as long as one likes.
+    """
+    tried, ran, faults = onnxfuzz.run(onnxfuzz.corpus(), first=0, count=2000, seconds=30, keep_going=True)
+    assert not faults, "\n".join(f"onnxfuzz.py --case {case}: {key}\n{text}" for key, (case, text) in faults.items())
+    # A damaged file may still be a good one, and some must be, or nothing but the first check was tested.
+    assert tried > 100 and tried / 10 < ran < tried
+
+
+NUMBERS = {"c": np.array([0, 1], np.float32), "n": np.array([[0]]), "table": np.ones((3, 3), np.float32)}
+#: Faults that damaged files have shown.
+DAMAGED = {
+    "a node without an output": lambda: of([("Tanh", ["X"], []), ("Tanh", ["X"], ["out"])]),
+    "a Cast to nothing": lambda: of([("Cast", ["n"], ["out"])], NUMBERS),
+    "a Cast to a text": lambda: of([("Cast", ["n"], ["out"], {"to": "FLOAT"})], NUMBERS),
+    "a producer that is not UTF-8": lambda: good().SerializeToString() + b"\x12\x01\xff",
+    "activations that are numbers": lambda: of([("GRU", ["X", "W", "R"], ["out"], {"activations": [1, 2]})]),
+    "alphas that are texts": lambda: of(
+        [("GRU", ["X", "W", "R"], ["out"], {"activations": ["HardSigmoid", "Tanh"], "activation_alpha": ["0.2"]})]),
+    "axes that are fractions": lambda: of([("Unsqueeze", ["X", "c"], ["out"])], NUMBERS),
+    "a bias without rows": lambda: of(
+        [("Reshape", ["X", "s"], ["x"]), ("Gemm", ["x", "table", "none"], ["out"])],
+        {**NUMBERS, "none": np.zeros((0, 3), np.float32), "s": np.array([-1, 3])}),
+    "no element beside 2**63": lambda: of(
+        [("ConstantOfShape", ["s"], ["c1"]), ("Add", ["X", "c1"], ["out"])], {"s": np.array([(1 << 63) - 1, 0])}),
+    "tokens of an operator without one of its inputs": lambda: graph(
+        [("Add", ["k", ""], ["t"]), ("Gather", ["table", "t"], ["e"]), ("GRU", ["e", "W", "R"], ["out"])],
+        {"k": ("int64", ("T", "N"))}, ["out"], {**weights("GRU"), **NUMBERS}).SerializeToString(),
+    "an input of 2**40 features": lambda: graph(
+        [("Tanh", ["X"], ["out"])], {"X": ("float32", ("T", "N", 1 << 40))}, ["out"]).SerializeToString(),
+    "an input of 2**63 - 1 features": lambda: graph(
+        [("Tanh", ["X"], ["out"])], {"X": ("float32", ("T", "N", (1 << 63) - 1))}, ["out"]).SerializeToString(),
+    "a shape of 2**70 elements": lambda: graph(
+        [("Reshape", ["X", "s"], ["x"]), ("Shape", ["x"], ["out"])], {"X": ("float32", (1 << 40, 1 << 40, 1))}, ["out"],
+        {"s": np.array([-1])}).SerializeToString(),
+    "one-hot vectors of 2**31 features": lambda: graph(
+        [("OneHot", ["k", "d", "c"], ["out"])], {"k": ("int64", ("T", "N"))}, ["out"],
+        {**NUMBERS, "d": np.array(1 << 31)}).SerializeToString(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGED if kind != "a node without an output"])
+def test_a_fault_that_a_damaged_file_has_shown_is_an_error(kind):
+    with pytest.raises(librnn.RNNError):
+        librnn.onnx.load(DAMAGED[kind]()).network  # noqa: B018
+
+
+def test_a_node_without_an_output_is_passed_over():
+    librnn.onnx.load(DAMAGED["a node without an output"]()).run({"X": np.zeros((2, 1, 3), np.float32)})
+
+
+def test_lengths_of_which_nothing_is_subtracted_are_an_error_in_a_run():
+    nodes = [("Sub", ["n", ""], ["m"]), ("GRU", ["X", "W", "R", "", "m"], ["out"])]
+    model = librnn.onnx.load(graph(nodes, {**X, "n": ("int32", ("N",))}, ["out"], weights("GRU")))
+    with pytest.raises(librnn.RNNError, match="Sub 'n0'.*input 1 is missing"):
+        model.run({"X": np.zeros((2, 1, 3), np.float32), "n": np.array([1], np.int32)})
+
+
+def test_an_axis_that_is_taken_away_must_have_size_1_in_a_run():
+    model = librnn.onnx.load(of([GRU, ("Squeeze", ["Y", "axis"], ["out"])], {"axis": np.array([2])}))
+    assert model.run({"X": np.zeros((2, 1, 3), np.float32)})["out"].shape == (2, 1, 4)
+    with pytest.raises(librnn.RNNError, match="the size N is 2, expected 1"):
+        model.run({"X": np.zeros((2, 2, 3), np.float32)})

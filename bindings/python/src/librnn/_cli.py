@@ -57,7 +57,8 @@ INSPECT = """\
 examples:
   librnn inspect model.safetensors     architecture, sizes, conventions and equations
   librnn inspect checkpoint.pt         the modules in it, and what must be spelled out to convert them
-  librnn inspect model.keras           what it becomes in librnn"""
+  librnn inspect model.keras           what it becomes in librnn
+  librnn inspect model.onnx            the same; each network, if the graph needs several"""
 
 #: What each reader understands, so that an option that would do nothing is an error.
 _OPTIONS = {
@@ -205,6 +206,15 @@ def kind_of_file(path: str) -> str:
 def _read(given: argparse.Namespace) -> Tuple[str, Any]:
     """The kind of the input and the model in it."""
     kind = given.kind or kind_of_file(given.input)
+    if kind == "onnx":
+        return kind, _read_onnx(given).network
+    chosen = _chosen(given, kind)
+    readers: Dict[str, Callable[..., Any]] = {"torch": torch.load, "keras": keras.load, "audio": audio.load, "librnn": load}
+    return kind, readers[kind](given.input, **chosen)
+
+
+def _chosen(given: argparse.Namespace, kind: str) -> Dict[str, Any]:
+    """The options of a reader that were given; one that has no meaning for it is an error."""
     options = {name: getattr(given, name) for names in _OPTIONS.values() for name in names}
     chosen = {name: options[name] for name in _OPTIONS[kind] if options[name] is not None}
     idle = sorted(name for name, value in options.items() if value is not None and name not in _OPTIONS[kind])
@@ -213,10 +223,11 @@ def _read(given: argparse.Namespace) -> Tuple[str, Any]:
         raise argument_error(f"{flags} has no meaning for {given.input}, which is read as {kind}")
     if "modules" in chosen:
         chosen["modules"] = [_module(text) for text in chosen["modules"]]
-    readers: Dict[str, Callable[..., Any]] = {"torch": torch.load, "keras": keras.load, "audio": audio.load, "librnn": load}
-    if kind == "onnx":
-        return kind, _onnx().load(given.input, **chosen).network
-    return kind, readers[kind](given.input, **chosen)
+    return chosen
+
+
+def _read_onnx(given: argparse.Namespace) -> Any:
+    return _onnx().load(given.input, **_chosen(given, "onnx"))
 
 
 def _onnx() -> Any:
@@ -313,6 +324,12 @@ def _inspect(given: argparse.Namespace) -> None:
     kind = given.kind or kind_of_file(given.input)
     if kind == "torch" and not given.modules and given.batch_first is None:
         print(describe_tensors(given.input, given.key, given.prefix), end="")
+        return
+    if kind == "onnx":
+        networks = _read_onnx(given).networks
+        for number, network in enumerate(networks, 1):
+            of_several = f", network {number} of {len(networks)}" if len(networks) > 1 else ""
+            print(describe(network, given.input + of_several), end="\n" if number < len(networks) else "")
         return
     _, model = _read(given)
     assert isinstance(model, Model)

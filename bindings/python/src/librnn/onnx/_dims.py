@@ -36,6 +36,11 @@ class Dim:
             raise DimError("a size is too complicated")
         return kept.get((), 0) if not set(kept) - {()} else Dim(kept)
 
+    def only_name(self) -> Optional[str]:
+        """The name, if the size is nothing but it."""
+        (names, count), *more = self.terms.items()
+        return names[0] if not more and count == 1 and len(names) == 1 else None
+
     def __add__(self, other: object) -> Size:
         terms = dict(self.terms)
         for names, count in _terms(other).items():
@@ -167,4 +172,6 @@ def bind(size: Size, sizes: Mapping[str, int]) -> int:
                 raise DimError(f"the size {name!r} is not known")
             count *= sizes[name]
         total += count
+    if not -(1 << 63) <= total < 1 << 63:
+        raise DimError(f"the size {size!r} is {total}")
     return total

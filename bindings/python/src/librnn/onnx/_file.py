@@ -79,6 +79,15 @@ class Graph(NamedTuple):
     bytes: int
 
 
+class Body(NamedTuple):
+    """The graph in the attribute of a Loop."""
+
+    inputs: List[str]
+    outputs: List[str]
+    nodes: List["Node"]
+    constants: Dict[str, np.ndarray]
+
+
 class OtherGraph(NamedTuple):
     """An attribute that holds a graph, whose operators are not looked at."""
 
@@ -137,6 +146,8 @@ class _Reader:
         self.model = model
         self.directory = directory
         self.bytes = 0
+        #: In the body of a loop.
+        self.inside = False
 
     def graph(self) -> Graph:
         model, graph = self.model, self.model.graph
@@ -166,7 +177,9 @@ class _Reader:
         if not outputs:
             raise format_error("the graph has no output")
         nodes = [self._node(index, node) for index, node in enumerate(graph.node)]
-        producer = " ".join(part for part in (model.producer_name, model.producer_version) if part)
+        producer = " ".join(
+            _text(part, "the name of the producer") for part in (model.producer_name, model.producer_version) if part
+        )
         return Graph(inputs, outputs, nodes, constants, unread, opset, producer, self.bytes)
 
     def _opset(self) -> int:
@@ -237,11 +250,34 @@ class _Reader:
             name = _text(attribute.name, f"an attribute of {node}")
             if name in node.attributes:
                 raise format_error(f"{node}: the attribute {name!r} is there twice")
-            node.attributes[name] = self._attribute(attribute, f"{node}: the attribute {name!r}")
+            what = f"{node}: the attribute {name!r}"
+            if node.op == "Loop" and name == "body" and attribute.HasField("g") and not self.inside:
+                node.attributes[name] = self._body(attribute.g, what)
+            else:
+                node.attributes[name] = self._attribute(attribute, what)
         if node.op == "Cast" and isinstance(node.attributes.get("to"), int):
             dtype, kind = self._dtype(node.attributes["to"])
             node.attributes[CAST_TYPE] = Unread(f"it gives the type {kind}") if dtype is None else dtype
         return node
+
+    def _body(self, graph: Any, what: str) -> Any:
+        """A graph in an attribute; its nodes' graphs are not looked at."""
+        self.inside = True
+        try:
+            nodes = [self._node(index, node) for index, node in enumerate(graph.node)]
+        finally:
+            self.inside = False
+        constants: Dict[str, np.ndarray] = {}
+        for tensor in graph.initializer:
+            name = _text(tensor.name, f"{what}: the name of an initializer")
+            array, reason = self.tensor(tensor, f"{what}: the initializer {name!r}")
+            if array is None or name in constants:
+                return Unread(reason or f"{what}: the initializer {name!r} is there twice")
+            constants[name] = array
+        names = [[_text(value.name, f"{what}: a name") for value in values] for values in (graph.input, graph.output)]
+        if any(len(set(part)) != len(part) for part in names[:1]):
+            return Unread(f"{what}: two inputs of one name")
+        return Body(names[0], names[1], nodes, constants)
 
     def _attribute(self, attribute: Any, what: str) -> Any:
         kinds = self.onnx.AttributeProto
@@ -357,6 +393,8 @@ class Unread(NamedTuple):
 
 
 def _text(value: Any, what: str) -> str:
+    if isinstance(value, bytes):  # what the parser gives for a string that is not UTF-8
+        return _decode(value, what)
     text = str(value)
     if "\0" in text:
         raise format_error(f"{what} contains a NUL character")
@@ -379,19 +417,29 @@ def _number(text: Optional[str], what: str) -> Optional[int]:
 
 
 def attribute(node: Node, name: str, kind: Any, default: Any = None) -> Any:
-    """An attribute of a node, of a type that is checked; `default` if it is absent."""
+    """An attribute of a node, of a type that is checked, ``[int]`` for a list of them; `default` if it is absent."""
     if name not in node.attributes:
         return default
     value = node.attributes[name]
     if isinstance(value, Unread):
         raise unsupported(f"{node}: {value.reason}")
-    if kind is list:
-        good = isinstance(value, list)
+    if isinstance(kind, list):
+        good = isinstance(value, list) and all(isinstance(entry, kind[0]) for entry in value)
+        expected = f"a list of {kind[0].__name__}"
     else:
-        good = isinstance(value, kind) and not isinstance(value, bool)
+        good = isinstance(value, kind)
+        expected = kind.__name__
     if not good:
-        raise format_error(f"{node}: the attribute {name!r} is {value!r}, expected {getattr(kind, '__name__', kind)}")
+        raise format_error(f"{node}: the attribute {name!r} is {str(value)[:100]}, expected {expected}")
     return value
+
+
+def cast_type(node: Node) -> np.dtype:
+    """What a Cast gives."""
+    target = attribute(node, CAST_TYPE, np.dtype)
+    if target is None:
+        raise format_error(f"{node}: the attribute 'to' is missing, or no type")
+    return target
 
 
 def allow_attributes(node: Node, *names: str) -> None:

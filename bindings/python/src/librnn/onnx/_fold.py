@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import RNNError, unsupported
 from ._dims import Dim, DimError, Size, bind, divide, product, same
-from ._file import CAST_TYPE, Node, Unread, attribute, format_error
+from ._file import Node, Unread, attribute, cast_type, format_error
 
 Arrays = Sequence[Optional[np.ndarray]]
 
@@ -61,7 +61,10 @@ def symbolic(array: np.ndarray) -> bool:
 def settle(array: np.ndarray) -> np.ndarray:
     """An array of objects as integers, if none of them is a `Dim`."""
     if array.dtype == object and not any(isinstance(value, Dim) for value in array.flat):
-        return array.astype(np.int64)
+        try:
+            return array.astype(np.int64)
+        except OverflowError:
+            raise DimError(f"sizes {array.tolist()}") from None
     return array
 
 
@@ -90,8 +93,7 @@ def axes_of(fold: Fold, given: Optional[np.ndarray], name: str = "axes") -> Opti
     """Axes as an input or, of older opsets, as an attribute."""
     if given is not None:
         return numbers(given, fold, name)
-    values = fold.get(name, list)
-    return None if values is None else [int(value) for value in values]
+    return fold.get(name, [int])  # type: ignore[no-any-return]
 
 
 def axis_in(axis: int, rank: int, fold: Fold) -> int:
@@ -136,10 +138,10 @@ def slice_plan(
 ) -> List[Tuple[int, Size, Size, int]]:
     """(axis, start, end, step) of a Slice; start and end as in the file."""
     if fold.opset < 10:
-        starts = [int(value) for value in fold.get("starts", list, [])]
-        ends = [int(value) for value in fold.get("ends", list, [])]
-        given = fold.get("axes", list)
-        axes = list(range(len(starts))) if given is None else [int(value) for value in given]
+        starts = fold.get("starts", [int], [])
+        ends = fold.get("ends", [int], [])
+        given = fold.get("axes", [int])
+        axes = list(range(len(starts))) if given is None else given
         steps = [1] * len(starts)
     else:
         first, second, third, fourth = (list(arrays) + [None] * 5)[1:5]
@@ -159,7 +161,7 @@ def split_sizes(fold: Fold, size: int, sizes: Optional[np.ndarray]) -> List[int]
     if sizes is not None:
         parts = numbers(sizes, fold, "split")
     elif "split" in fold.node.attributes:
-        parts = [int(value) for value in fold.get("split", list)]
+        parts = fold.get("split", [int])
     else:
         given = fold.get("num_outputs", int, count)
         if given != count:
@@ -193,12 +195,12 @@ def _transpose(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
 
 
 def permutation(fold: Fold, rank: int) -> List[int]:
-    order = fold.get("perm", list)
+    order = fold.get("perm", [int])
     if order is None:
         return list(range(rank))[::-1]
     if sorted(order) != list(range(rank)):
         raise fold.error(f"perm is {order}, for an array with {rank} axes")
-    return [int(axis) for axis in order]
+    return list(order)
 
 
 def _reshape(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
@@ -224,7 +226,7 @@ def _flatten(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
 
 def squeezed(fold: Fold, shape: Sequence[Size], axes: Optional[List[int]]) -> List[int]:
     """The axes that Squeeze takes away."""
-    if axes is None:
+    if not axes:  # onnxruntime takes an empty list for none
         if any(isinstance(size, Dim) for size in shape):
             raise unsupported(f"{fold.node}: it has no axes, and the sizes {list(shape)} are not all known")
         return [axis for axis, size in enumerate(shape) if size == 1]
@@ -331,11 +333,11 @@ def _tile(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
 
 def _cast(fold: Fold, arrays: Arrays) -> List[np.ndarray]:
     array = _first(fold, arrays)
-    target = fold.get(CAST_TYPE, np.dtype)
+    target = cast_type(fold.node)
     if symbolic(array):
-        if target.kind != "i":
+        if target.kind not in "if":
             raise unsupported(f"{fold.node}: a size of an input becomes {target}")
-        return [array]
+        return [array]  # as a float it may only be compared: arithmetic of sizes and fractions is refused
     fold.take(array.shape, target.itemsize)
     with np.errstate(all="ignore"):
         return [array.astype(target)]

@@ -6,13 +6,17 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from ..errors import argument_error, dtype_error, shape_error, unsupported
+from ..errors import RNNError, argument_error, dtype_error, shape_error, unsupported
 from ..network import Network
-from ._dims import Dim, Size
+from ._dims import Dim, DimError, Size
 from ._file import Graph, TensorType, onnx_package, read_model
-from ._graph import Interpreter, Unfixed
-from ._plan import Plan
 from ._recurrent import ONNXRUNTIME, SPECIFICATION
+from ._stages import Stages
+from ._values import FixedSize, Unfixed
+
+
+#: Sizes that a graph can turn out to work for only.
+_MOST_FIXED = 8
 
 
 class TensorInfo(NamedTuple):
@@ -26,12 +30,13 @@ class TensorInfo(NamedTuple):
 
 
 class OnnxModel:
-    """An ONNX graph on a network of librnn. Made by `load`.
+    """An ONNX graph on networks of librnn, mostly one. Made by `load`.
 
     Attributes
     ----------
     inputs, outputs : list of TensorInfo
-        What `run` takes and gives.
+        What `run` takes and gives. A size that the file has by name is a number where the graph works for that number only: PyTorch's
+        newer exporter writes some GRUs so.
     """
 
     def __init__(
@@ -47,12 +52,11 @@ class OnnxModel:
         self._names = list(declared) if outputs is None else list(outputs)
         if not self._names:
             raise argument_error("outputs is empty")
-        self.inputs = [_info(entry) for entry in graph.inputs if entry.name not in constants]
         self.outputs = [_info(declared[name]) for name in self._names]
         #: Inputs that a model has to keep, such as weights, where they were not given as constants.
         self._open: Tuple[str, ...] = ()
         self._unfixed: Optional[Unfixed] = None
-        self._plan: Optional[Plan] = None
+        self._plan: Optional[Stages] = None
         self._fixed: Dict[str, np.ndarray] = {}
         try:
             self._plan = self._make({})
@@ -60,10 +64,22 @@ class OnnxModel:
             self._unfixed = error
             self._open = tuple(sorted(error.names))
 
-    def _make(self, fixed: Mapping[str, np.ndarray]) -> Plan:
-        return Plan(
-            Interpreter(self._graph, self._conventions, {**self._constants, **fixed}, onnx_package()), self._names
-        )
+    @property
+    def inputs(self) -> List[TensorInfo]:
+        return [_info(entry) for entry in self._graph.inputs if entry.name not in self._constants]
+
+    def _make(self, fixed: Mapping[str, np.ndarray]) -> Stages:
+        first: Optional[FixedSize] = None
+        for _ in range(_MOST_FIXED):
+            try:
+                return Stages(self._graph, self._conventions, {**self._constants, **fixed}, onnx_package(), self._names)
+            except FixedSize as error:
+                first = first or error
+                if not any(Dim.of(error.name) in (entry.shape or ()) for entry in self._graph.inputs):
+                    break
+                self._graph = self._graph._replace(inputs=[_with_size(entry, error) for entry in self._graph.inputs])
+        assert first is not None
+        raise RNNError(first.code, first.message)
 
     @property
     def network(self) -> Network:
@@ -75,11 +91,28 @@ class OnnxModel:
         Raises
         ------
         RNNError
-            Weights are inputs of the graph, and were not given to `load` as constants.
+            Weights are inputs of the graph, and were not given to `load` as constants; or the graph is more than one network: see
+            `networks`.
+        """
+        networks = self.networks
+        assert self._plan is not None
+        if len(self._plan.stages) != 1:
+            raise unsupported(
+                f"the graph is no single network of librnn, and `run` computes it with {len(networks)}: {self._plan.reason}"
+            )
+        return networks[0]
+
+    @property
+    def networks(self) -> List[Network]:
+        """The networks that compute the graph, in the order in which they run.
+
+        There are several where one cannot hold the graph: where a final state is another layer's initial state, where steps are
+        among features or rows in the place of time, or where outputs have different steps. What one gives and the next one reads
+        stands in their metadata, under ``onnx.outputs`` and ``onnx.inputs``; `run` moves it.
         """
         if self._plan is None:
             raise unsupported(str(self._unfixed))
-        return self._plan.network
+        return self._plan.networks
 
     def run(self, feeds: Mapping[str, Any], outputs: Optional[Sequence[str]] = None) -> Dict[str, np.ndarray]:
         """Compute the graph's outputs.
@@ -117,10 +150,13 @@ class OnnxModel:
                 raise argument_error(f"the input {name!r} is missing")
             arrays[name] = _array(entry, feeds[name], sizes)
         plan = self._plan_for(arrays)
-        results = plan.run({name: array for name, array in arrays.items() if name not in self._fixed}, sizes)
+        try:
+            results = plan.run({name: array for name, array in arrays.items() if name not in self._fixed}, sizes)
+        except DimError as error:
+            raise shape_error(f"with inputs of these shapes: {error}") from None
         return {name: results[name] for name in names}
 
-    def _plan_for(self, arrays: Mapping[str, np.ndarray]) -> Plan:
+    def _plan_for(self, arrays: Mapping[str, np.ndarray]) -> Stages:
         """The plan, or one for the weights that come as inputs of this run."""
         if self._plan is not None and all(_same(self._fixed[name], arrays[name]) for name in self._fixed):
             return self._plan
@@ -183,10 +219,17 @@ def _array(entry: TensorType, value: Any, sizes: Dict[str, int]) -> np.ndarray:
     return array
 
 
+def _with_size(entry: TensorType, fixed: FixedSize) -> TensorType:
+    if entry.shape is None:
+        return entry
+    return entry._replace(shape=tuple(fixed.size if size == Dim.of(fixed.name) else size for size in entry.shape))
+
+
 def _symbol(size: Size) -> str:
     assert isinstance(size, Dim)
-    (names,) = size.terms
-    return names[0]
+    name = size.only_name()
+    assert name is not None
+    return name
 
 
 def load(
@@ -199,8 +242,8 @@ def load(
 ) -> OnnxModel:
     """Read an ONNX model.
 
-    The graph becomes one network of librnn. What that cannot express exactly is an error that names the node; docs/import-onnx.md
-    lists what can be read. Nothing of the file is executed.
+    The graph becomes one network of librnn, or several that run one after the other. What they cannot express exactly is an error that
+    names the node; docs/import.md lists what can be read. Nothing of the file is executed.
 
     Parameters
     ----------

@@ -11,13 +11,16 @@ import numpy as np
 from ..network_builder import NetworkBuilder
 from ..errors import argument_error, shape_error, unsupported
 from ..network import Network
-from ._dims import Dim, same
-from ._file import Graph, Node, format_error
-from ._fold import bound, fold
-from ._graph import Interpreter, Value
+from ._dims import bind, same
+from ._file import Graph, format_error
+from ._graph import Interpreter
 from ._layout import FEATURES, Lead, Step, View
+from ._mover import Mover
 from ._recurrent import SPECIFICATION, Recurrent
+from ._values import Value
 
+#: Steps whose result is 0 where a row has ended.
+_ZERO_IN_PADDING = ("recurrent", "mask")
 _CELLS = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 
 
@@ -34,6 +37,7 @@ class Plan:
     def __init__(self, reader: Interpreter, outputs: Sequence[str]) -> None:
         self.reader = reader
         self.graph: Graph = reader.graph
+        self.mover = Mover(reader)
         self.outputs = self._choose(outputs)
         self.final, self.views, self.single = self._join_views()
         self.steps = self._reachable(self.final)
@@ -46,7 +50,6 @@ class Plan:
         self.network = self._build(self.final, padding=False)
         self.padding = self._padding_network()
         self.network.metadata.update(self._metadata())
-        self._programs: Dict[str, List[Node]] = {}
 
     # ------------------------------------------------------------- what to build
 
@@ -145,7 +148,7 @@ class Plan:
         return leads(left) == leads(right)
 
     def _is_single(self, step: Step) -> bool:
-        return any(entry.kind == "last_step" for entry in self._reachable(step))
+        return any(entry.kind in ("last_step", "first_step") for entry in self._reachable(step))
 
     def _reachable(self, final: Step, stop: Sequence[str] = ()) -> List[Step]:
         needed = {final.index}
@@ -156,7 +159,7 @@ class Plan:
 
     def _lengths(self) -> List[Any]:
         """Where the lengths of the rows come from; none: every row has all steps."""
-        with_lengths = [step for step in self.recurrent if step.options["lengths"] is not None]
+        with_lengths = [step for step in self.steps if step.options.get("lengths") is not None]
         if not with_lengths:
             return []
         for step in self.recurrent:
@@ -224,16 +227,18 @@ class Plan:
 
     def _build(self, final: Step, padding: bool) -> Network:
         """The network that ends at `final`; with `padding` the recurrent nodes are inputs."""
-        steps = self._reachable(final, ("recurrent",) if padding else ())
+        steps = self._reachable(final, _ZERO_IN_PADDING if padding else ())
         builder = NetworkBuilder(final.dtype.name)
         parameters: Dict[str, np.ndarray] = {}
         # Inputs first, so that they stand in the order of the graph's.
         for step in sorted(steps, key=lambda step: (step.kind not in ("input", "tokens"), step.index)):
             name = self.names[step.index]
-            if padding and step.kind == "recurrent":
+            if padding and step.kind in _ZERO_IN_PADDING:
                 builder.input(name, step.width)
                 continue
-            self._add(builder, name, step, [self.names[source.index] for source in step.sources])
+            if step.kind == "mask":  # what librnn does anyway
+                continue
+            self._add(builder, name, step, [self.names[_unmasked(source).index] for source in step.sources])
             if step.kind == "recurrent":
                 parameters.update({f"{name}.{key}": array for key, array in self._recurrent_parameters(step).items()})
             else:
@@ -271,7 +276,7 @@ class Plan:
         elif kind in ("concat", "sum", "product"):
             getattr(builder, kind)(name, sources)
         else:
-            assert kind in ("last_step", "reverse"), kind
+            assert kind in ("last_step", "first_step", "reverse"), kind
             getattr(builder, kind)(name, sources[0])
 
     @staticmethod
@@ -299,10 +304,14 @@ class Plan:
             return None
         return self._build(self.final, padding=True)
 
+    def _empty_rows_matter(self) -> Optional[Step]:
+        """A step that is the last one of a row, in the graph also of a row that has none."""
+        return next((step for step in self.steps if step.options.get("unguarded")), None)
+
     def _zero_in_padding(self, step: Step) -> bool:
         zero: Set[int] = set()
         for entry in self._reachable(step):
-            if entry.kind == "recurrent" or (
+            if entry.kind in _ZERO_IN_PADDING or (
                 entry.kind in ("slice", "concat", "sum", "product") and all(source.index in zero for source in entry.sources)
             ):
                 zero.add(entry.index)
@@ -359,10 +368,14 @@ class Plan:
 
     def run(self, feeds: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> Dict[str, np.ndarray]:
         known: Dict[str, np.ndarray] = dict(feeds)
+        for node, left, right in self.reader.assumptions:
+            if bind(left, sizes) != bind(right, sizes):
+                expected = str(right) if isinstance(right, int) else f"{bind(right, sizes)}, as {right}"
+                raise shape_error(f"{node}: the size {left} is {bind(left, sizes)}, expected {expected}")
         lengths_of_axes: Dict[Lead, Tuple[int, str]] = {}
         arrays = {}
         for step in self.inputs + self.tokens:
-            array = self._evaluate(step.options["value"], known, sizes)
+            array = self.mover.evaluate(step.options["value"], known, sizes)
             for axis, lead in enumerate(step.leads):
                 root = lead.root()
                 size, place = lengths_of_axes.setdefault(root, (array.shape[axis], lead.label))
@@ -380,6 +393,9 @@ class Plan:
                 "a row of length 0 with an initial state: the specification does not say what Y_h is then, and this network takes 0 "
                 '(as conventions="onnxruntime")'
             )
+        unguarded = self._empty_rows_matter()
+        if unguarded is not None and lengths is not None and (lengths == 0).any():
+            raise unsupported(f"{unguarded.place}: the last step of a row of length 0")
         y, final = self.network.run(
             x, tokens, state, lengths, zero_state_of_empty_rows=self.reader.conventions != SPECIFICATION
         )
@@ -398,58 +414,11 @@ class Plan:
                 elif base in results:
                     known[base] = results[base]
         return {
-            output.name: np.ascontiguousarray(
-                results[output.name] if output.view is not None else self._evaluate(output.name, known, sizes)
+            output.name: np.asarray(  # ascontiguousarray would give a number an axis
+                results[output.name] if output.view is not None else self.mover.evaluate(output.name, known, sizes), order="C"
             )
             for output in self.outputs
         }
-
-    def _program(self, name: str) -> List[Node]:
-        """The nodes that move arrays together to make a value, in order."""
-        if name not in self._programs:
-            bases = self._value(name).bases
-            needed = {name}
-            program = []
-            for node in reversed(self.graph.nodes):
-                if not needed.isdisjoint(node.outputs) and bases.isdisjoint(needed.intersection(node.outputs)):
-                    program.append(node)
-                    needed.update(
-                        entry for entry in node.inputs if entry and not self._is_constant(entry) and entry not in bases
-                    )
-            self._programs[name] = program[::-1]
-        return self._programs[name]
-
-    def _is_constant(self, name: str) -> bool:
-        value = self.reader.values[name]
-        return value.known or value.fill is not None
-
-    def _evaluate(self, name: str, known: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> np.ndarray:
-        if name in known:
-            return known[name]
-        if self._is_constant(name):
-            return self._constant_of_run(name, sizes)
-        local: Dict[str, np.ndarray] = dict(known)
-        for node in self._program(name):
-            arguments: List[Optional[np.ndarray]] = []
-            for entry in node.inputs:
-                if not entry:
-                    arguments.append(None)
-                elif entry in local:
-                    arguments.append(local[entry])
-                else:
-                    arguments.append(self._constant_of_run(entry, sizes))
-            if node.op == "Dropout":
-                node = node._replace(op="Identity", attributes={}, outputs=node.outputs[:1])
-            local.update(zip(node.outputs, fold(node, self.graph.opset, arguments, None)))
-        return local[name]
-
-    def _constant_of_run(self, name: str, sizes: Mapping[str, int]) -> np.ndarray:
-        value = self.reader.values[name]
-        if value.const is not None:
-            return bound(value.const, sizes)
-        assert value.fill is not None and value.shape is not None
-        shape = [bound(np.array([size], object), sizes)[0] if isinstance(size, Dim) else size for size in value.shape]
-        return np.broadcast_to(bound(value.fill, sizes), [int(size) for size in shape])
 
     def _ordered(self, step: Step, array: np.ndarray, T: int, N: int) -> np.ndarray:
         """An input in the order of its own axes, as [T, N, ..]."""
@@ -485,7 +454,7 @@ class Plan:
         result = None
         place = ""
         for kind, source in self.lengths:
-            array = np.array(source, np.int64) if kind == "constant" else self._evaluate(source, known, sizes).astype(np.int64)
+            array = np.array(source, np.int64) if kind == "constant" else self.mover.evaluate(source, known, sizes).astype(np.int64)
             name = "a constant" if kind == "constant" else repr(source)
             if array.shape != (N,):
                 raise shape_error(f"sequence_lens ({name}) has the shape {array.shape}, expected ({N},)")
@@ -518,7 +487,7 @@ class Plan:
                 elif source[0] == "constant":
                     array = source[1]
                 else:
-                    array = self._evaluate(source[1], known, sizes)
+                    array = self.mover.evaluate(source[1], known, sizes)
                     if layer.layout and array.ndim == 3:
                         array = array.transpose(1, 0, 2)
                 if array.shape != (D, N, H):
@@ -536,7 +505,7 @@ class Plan:
         t, n = np.nonzero(np.arange(len(y))[:, None] >= lengths[None, :])
         if not t.size:
             return
-        steps = self._reachable(self.final, ("recurrent",))
+        steps = self._reachable(self.final, _ZERO_IN_PADDING)
         features = []
         offset = 0
         places = {}
@@ -544,7 +513,7 @@ class Plan:
             places[step.index] = slice(offset, offset + step.width)
             offset += step.width
         for step in sorted(steps, key=lambda step: step.index):
-            if step.kind == "recurrent":
+            if step.kind in _ZERO_IN_PADDING:
                 features.append(np.zeros((t.size, step.width), y.dtype))
             elif step.kind == "input":
                 assert x is not None
@@ -577,6 +546,12 @@ class Plan:
             result.append(int(np.prod([array.shape[entry] for entry in used], dtype=np.int64)))
         order += [axis for axis in range(array.ndim) if axis not in order]
         return array.transpose(order).reshape(result)
+
+
+def _unmasked(step: Step) -> Step:
+    while step.kind == "mask":
+        step = step.sources[0]
+    return step
 
 
 def _compact(columns: np.ndarray) -> Any:

@@ -152,9 +152,9 @@ def _flag(node: Node, name: str) -> int:
 
 def _activations(node: Node, conventions: str, directions: int) -> Any:
     """A dict of gate letters for each direction; None if all are the default."""
-    names = attribute(node, "activations", list)
-    alphas: List[float] = list(attribute(node, "activation_alpha", list, []))
-    betas: List[float] = list(attribute(node, "activation_beta", list, []))
+    names = attribute(node, "activations", [str])
+    alphas: List[float] = list(attribute(node, "activation_alpha", [float], []))
+    betas: List[float] = list(attribute(node, "activation_beta", [float], []))
     slots = SLOTS[node.op]
     if names is None:
         names = list(DEFAULTS[node.op]) * directions

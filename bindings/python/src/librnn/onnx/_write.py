@@ -31,7 +31,7 @@ _RECURRENT_KEYS = {
 }  # fmt: skip
 _KEYS: Dict[str, Any] = {
     "input": {"size"}, "token_input": set(), "embedding": {"vocabulary_size", "embedding_size"}, "one_hot": {"size"},
-    "linear": {"output_size", "bias"}, "last_step": set(), "dropout": {"probability"}, "sum": set(), "product": set(),
+    "linear": {"output_size", "bias"}, "last_step": set(), "first_step": set(), "dropout": {"probability"}, "sum": set(), "product": set(),
     "concat": set(), "slice": {"begin", "end"}, "activation": {"function", "alpha", "beta"}, "softmax": {"log"},
     "layer_norm": {"epsilon"}, "scale_shift": {"bias"}, "reverse": set(),
     "rnn": _RECURRENT_KEYS | {"nonlinearity"}, "gru": _RECURRENT_KEYS | {"variant"},
@@ -305,6 +305,8 @@ class _Writer:
                 result = self.add("Add", [result, self.parameter(name, "bias")], name)
         elif op == "last_step":
             result, single = self.last_step(name, values[0], width), True
+        elif op == "first_step":
+            result, single = self.first_step(name, values[0]), True
         else:
             assert op == "reverse"
             result = self.reverse(name, values[0])
@@ -344,9 +346,18 @@ class _Writer:
         expanded = self.add("Expand", [index, target], f"{name}.indices")
         chosen = self.add("Squeeze", [self.add("GatherElements", [value, expanded], f"{name}.steps", axis=0), self.integers(0)],
                           f"{name}.chosen")  # fmt: skip
-        some = self.add("Unsqueeze", [self.add("Greater", [long, self.integers(0)], f"{name}.some"), self.integers(1)],
-                        f"{name}.present")  # fmt: skip
-        return str(self.add("Where", [some, chosen, self.number(0.0)], name))
+        return self.of_present_rows(name, chosen)
+
+    def first_step(self, name: str, value: str) -> str:
+        index = self.constant(np.array(0, np.int64), f"{name}.index")
+        if not self.lengths:
+            return str(self.add("Gather", [value, index], name, axis=0))
+        return self.of_present_rows(name, self.add("Gather", [value, index], f"{name}.chosen", axis=0))
+
+    def of_present_rows(self, name: str, value: str) -> str:
+        """A step of each row, 0 for a row that has none."""
+        some = self.add("Greater", [self.long_lengths(), self.integers(0)], f"{name}.some")
+        return str(self.add("Where", [self.add("Unsqueeze", [some, self.integers(1)], f"{name}.present"), value, self.number(0.0)], name))
 
     def reverse(self, name: str, value: str) -> str:
         if self.lengths:

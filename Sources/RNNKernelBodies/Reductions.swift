@@ -14,24 +14,24 @@ public struct LaneSums<T: KernelTarget> {
     }
   }
 
-  /// Lane l takes lane l + half, for halves of 8 (float only), 4, 2 and 1.
+  /// Lane l takes lane l + half, for halves of 8 (float only), 4, 2 and 1. In registers but for the first: one row waits for it.
   @inlinable @inline(__always)
   mutating func folded() -> T.Scalar {
-    var result: T.Scalar = 0
-    withUnsafeMutableBytes(of: &storage) { bytes in
-      guard let lane = bytes.baseAddress?.assumingMemoryBound(to: T.Scalar.self) else { return }
-      var half = T.Vector.Scalar.reductionLanes &>> 1
-      while half > 0 {
-        var l = 0
-        while l < half {
-          lane[l] = lane[l] + lane[l &+ half]
-          l &+= 1
-        }
-        half &>>= 1
+    typealias S = T.Scalar
+    return withUnsafeBytes(of: &storage) { bytes in
+      // The storage is not empty.
+      guard let lanes = bytes.baseAddress else { return 0 }
+      let four: SIMD4<S>
+      if S.reductionLanes == 16 {
+        let eight =
+          lanes.loadUnaligned(as: SIMD8<S>.self) + (lanes + 8 &* MemoryLayout<S>.size).loadUnaligned(as: SIMD8<S>.self)
+        four = eight.lowHalf + eight.highHalf
+      } else {
+        four = lanes.loadUnaligned(as: SIMD4<S>.self) + (lanes + 4 &* MemoryLayout<S>.size).loadUnaligned(as: SIMD4<S>.self)
       }
-      result = lane[0]
+      let two = four.lowHalf + four.highHalf
+      return two[0] + two[1]
     }
-    return result
   }
 }
 

@@ -191,6 +191,10 @@ private final class StreamCore<Scalar: KernelScalar> {
       self = .general(weights, try weights.fusedWeights())
     }
 
+    var plan: Unmanaged<StreamPlan<Scalar>>? {
+      if case .prepared(let plan, _) = self { Unmanaged.passUnretained(plan) } else { nil }
+    }
+
     var weights: Weights<Scalar> {
       switch self {
       case .prepared(_, let weights), .general(let weights, _): weights
@@ -198,7 +202,11 @@ private final class StreamCore<Scalar: KernelScalar> {
     }
   }
 
-  private var version: Version
+  private var version: Version {
+    didSet { plan = version.plan }
+  }
+  /// That of `version`, which keeps it: a step has no time to count references.
+  private var plan: Unmanaged<StreamPlan<Scalar>>?
   private let form: StreamForm
   private let workspace: Workspace<Scalar>
   private let batch: SequenceBatch
@@ -224,6 +232,7 @@ private final class StreamCore<Scalar: KernelScalar> {
     output = try buffer(architecture.outputSize, Scalar.self)
     tokens = try buffer(architecture.tokenCount, Int64.self)
     version = try Version(network, workspace, form, input: input, output: output)
+    plan = version.plan
     begin()
   }
 
@@ -234,9 +243,14 @@ private final class StreamCore<Scalar: KernelScalar> {
   }
 
   func step() throws(RNNError) {
+    if let plan {
+      let mode = enterNumericMode()
+      plan._withUnsafeGuaranteedRef { $0.step() }
+      leaveNumericMode(mode)
+      return
+    }
     switch version {
-    case .prepared(let plan, _):
-      withNumericMode { plan.step() }
+    case .prepared: break
     case .general(let weights, let fused):
       let architecture = weights.architecture
       let columns = architecture.tokenCount

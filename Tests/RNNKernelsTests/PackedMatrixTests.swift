@@ -77,13 +77,21 @@ final class PackedMatrixTests: XCTestCase {
   ) {
     var numbers = TestNumbers(seed: 3)
     let left: [Scalar] = numbers.array(rows * (leftColumns + 2)), right: [Scalar] = numbers.array(rows * rightColumns)
-    var scratch = [Scalar](
-      repeating: .nan, count: max(1, transposedProductScratch(Scalar.self, rows: rows, rightColumns: rightColumns)))
     let stride = rightColumns + 3
     var found = [Scalar](repeating: 7, count: leftColumns * stride)
-    multiplyTransposed(
-      Scalar.kernels, rows: rows, left: left, leftColumns: leftColumns, leftRowStride: leftColumns + 2, right: right,
-      rightColumns: rightColumns, rightRowStride: rightColumns, output: &found, outputRowStride: stride, scratch: &scratch)
+    found.withUnsafeMutableBufferPointer { found in
+      right.withUnsafeBufferPointer { right in
+        // An empty array has no address.
+        guard let right = right.baseAddress ?? UnsafePointer(bitPattern: 64), let output = found.baseAddress else { return }
+        multiplyTransposed(
+          Scalar.kernels, rows: rows, left: left, leftRowStride: leftColumns + 2,
+          [
+            TransposedProduct(
+              leftColumns: 0..<leftColumns, right: right, rightColumns: rightColumns, rightRowStride: rightColumns, output: output,
+              outputRowStride: stride)
+          ])
+      }
+    }
     var expected = [Scalar](repeating: 7, count: leftColumns * stride)
     for m in 0..<leftColumns {
       for k in 0..<rightColumns {

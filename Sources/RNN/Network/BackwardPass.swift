@@ -35,10 +35,6 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
         instruction.kind == .tokenInput
           ? -1 : try plan.reserve(try checkedProduct(rows, instruction.size, of: "gradients of a node")))
       switch instruction.kind {
-      case .linear:
-        scratchPlan.packingCount = max(
-          scratchPlan.packingCount,
-          transposedProductScratch(Scalar.self, rows: rows, rightColumns: instruction.sourceSize))
       case .recurrent:
         if instruction.layerCount > 1 {
           layerCount = max(layerCount, try checkedProduct(cells, instruction.size, of: "gradients of a layer"))
@@ -50,7 +46,7 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
           try scratchPlan.include(weights.layers[instruction.firstLayer + layer], cellCount: cells, rowCount: rowCount)
         }
       default:
-        scratchPlan.packingCount = max(scratchPlan.packingCount, instruction.operatorScratchCount)
+        scratchPlan.operatorCount = max(scratchPlan.operatorCount, instruction.operatorScratchCount)
       }
     }
     nodeCount = plan.count
@@ -114,11 +110,12 @@ extension Weights {
             output: sourceGradient, outputRowStride: instruction.sourceSize)
         }
         guard let gradients else { break }
+        let product = TransposedProduct(
+          leftColumns: 0..<instruction.size, right: source, rightColumns: instruction.sourceSize,
+          rightRowStride: instruction.sourceSize, output: gradients + instruction.weightOffset,
+          outputRowStride: instruction.sourceSize)
         multiplyTransposed(
-          kernels, rows: rows, left: resultGradient, leftColumns: instruction.size, leftRowStride: instruction.size,
-          right: source, rightColumns: instruction.sourceSize, rightRowStride: instruction.sourceSize,
-          output: gradients + instruction.weightOffset, outputRowStride: instruction.sourceSize,
-          scratch: memory.scratch.packing)
+          kernels, rows: rows, left: resultGradient, leftRowStride: instruction.size, [product])
         if instruction.biasOffset >= 0 {
           kernels.columnSums(
             ColumnSumArguments(

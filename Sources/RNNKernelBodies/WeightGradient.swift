@@ -13,20 +13,17 @@ func weightGradientTile<Rows: RowTile>(
   var right = a.right + column
   var sum = Rows.zero
   if a.continues { sum = Rows(output, stride: a.outputRowStride, columns: columns, edge: edge) }
-  var k = directRows
-  while k > 0 {
-    sum.addProduct(left, stride: 1, Rows.Columns(right))
+  var k = 0
+  while k < a.depth {
+    var line = right
+    if k >= directRows {
+      copyElements(from: right, to: edge, count: min(columns, Rows.Columns.vectors &* Rows.Columns.Target.width))
+      line = UnsafePointer(edge)
+    }
+    sum.addProduct(left, stride: 1, Rows.Columns(line))
     left += WeightGradientArguments<Rows.Scalar>.blockWidth
     right += a.rightRowStride
-    k &-= 1
-  }
-  k = a.depth &- directRows
-  while k > 0 {
-    copyElements(from: right, to: edge, count: min(columns, Rows.Columns.vectors &* Rows.Columns.Target.width))
-    sum.addProduct(left, stride: 1, Rows.Columns(edge))
-    left += WeightGradientArguments<Rows.Scalar>.blockWidth
-    right += a.rightRowStride
-    k &-= 1
+    k &+= 1
   }
   sum.store(output, stride: a.outputRowStride, columns: columns, edge: edge)
 }
@@ -46,7 +43,7 @@ func weightGradientPanel<Columns: ColumnTile>(
       row &+= 8
     }
   }
-  while row &+ 4 <= a.leftColumns {
+  while Columns.Target.tileRows < 8 && row &+ 4 <= a.leftColumns {
     weightGradientTile(FourRows<Columns>.self, a, row: row, column: column, directRows: directRows, edge: edge)
     row &+= 4
   }

@@ -26,22 +26,29 @@ public struct TransposedProduct<Scalar: KernelScalar> {
 /// threads as the work deserves, each with outputs of its own.
 ///
 /// Both operands run along the rows, the wrong way for a register tile. So the sum goes in chunks of rows: of a chunk of `left`, 16
-/// columns (a cache line of each row) become two blocks in the first-level cache, once for all products; a chunk of the right operands,
-/// which stays in the second-level cache, is read where it lies. The chain of a sum goes through the memory of the output between
-/// chunks, which changes no bit.
+/// columns (a cache line of each row) become two blocks in the first-level cache, once for several products; a chunk of the right
+/// operands, of so many columns that it stays in the second-level cache, is read where it lies. The chain of a sum goes through the
+/// memory of the output between chunks, which changes no bit.
 public func multiplyTransposed<Scalar: KernelScalar>(
   _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int,
   _ products: [TransposedProduct<Scalar>]
 ) {
-  let own = products.filter { !multiplyTransposedByBLAS(rows: rows, left: left, leftRowStride: leftRowStride, $0) }
+  let all = products.filter { !multiplyTransposedByBLAS(rows: rows, left: left, leftRowStride: leftRowStride, $0) }
   guard rows > 0 else {
-    for product in own {
+    for product in all {
       for m in 0..<product.leftColumns.count {
         (product.output + m &* product.outputRowStride).update(repeating: 0, count: product.rightColumns)
       }
     }
     return
   }
+  for own in columnGroups(all, unit: kernels.panelWidth) { addProducts(kernels, rows: rows, left: left, leftRowStride: leftRowStride, own) }
+}
+
+private func addProducts<Scalar: KernelScalar>(
+  _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int,
+  _ own: [TransposedProduct<Scalar>]
+) {
   // Between two borders every product has all columns or none.
   let borders = Set(own.flatMap { [$0.leftColumns.lowerBound, $0.leftColumns.upperBound] }).sorted()
   var blocks: [Range<Int>] = []
@@ -77,13 +84,53 @@ public func multiplyTransposed<Scalar: KernelScalar>(
 /// Columns of `left` that are packed together: a cache line of floats.
 private let packedWidth = 16
 
-/// Rows of a chunk, all of about the same size: half a megabyte of right operands, which a second-level cache holds, and blocks that the
-/// first-level cache holds.
+/// What of the right operands a second-level cache holds.
+private let chunkBytes = 640 * 1024
+/// Rows of a chunk at most: two blocks of them are half of a first-level cache.
+private let mostRows = 384
+
+/// Rows of a chunk, all of about the same size.
 private func transposedChunk<Scalar>(_ type: Scalar.Type, rows: Int, rightColumns: Int) -> Int {
-  let elements = 512 * 1024 / MemoryLayout<Scalar>.stride
-  let most = min(max(elements / max(rightColumns, 1), 64), 384)
+  let most = min(max(chunkBytes / MemoryLayout<Scalar>.stride / max(rightColumns, 1), 64), mostRows)
   let count = (rows &+ most &- 1) / most
   return (rows &+ count &- 1) / count
+}
+
+/// The products, cut into groups of right columns of which whole chunks fit the cache: every sum goes through the memory of its output
+/// once for each chunk, so that short chunks would be all traffic.
+///
+/// - Parameter unit: Cuts are at multiples of it.
+private func columnGroups<Scalar: KernelScalar>(
+  _ products: [TransposedProduct<Scalar>], unit: Int
+) -> [[TransposedProduct<Scalar>]] {
+  let total = products.reduce(0) { $0 &+ $1.rightColumns }
+  let most = chunkBytes / MemoryLayout<Scalar>.stride / mostRows
+  let count = (total &+ most &- 1) / most
+  guard count > 1 else { return products.isEmpty ? [] : [products] }
+  let width = ((total &+ count &- 1) / count &+ unit &- 1) / unit &* unit
+  var groups: [[TransposedProduct<Scalar>]] = [[]]
+  var room = width
+  for product in products {
+    var first = 0
+    while first < product.rightColumns {
+      let left = product.rightColumns &- first
+      let columns = left <= room ? left : room / unit &* unit
+      if columns > 0 {
+        var part = product
+        part.right += first
+        part.rightColumns = columns
+        part.output += first
+        groups[groups.count - 1].append(part)
+      }
+      first &+= columns
+      room &-= columns
+      if first < product.rightColumns {
+        groups.append([])
+        room = width
+      }
+    }
+  }
+  return groups
 }
 
 private func addBlock<Scalar: KernelScalar>(

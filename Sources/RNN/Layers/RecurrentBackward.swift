@@ -28,7 +28,7 @@ extension RecurrentWeights {
     let ownKernels = copy kernels
     ThreadPool.run(parts: parts) { part in
       retreat(
-        ownKernels, batch, transposed, rows: slice(of: n, part: part, parts: parts, unit: 8), trace: trace,
+        ownKernels, batch, transposed, rows: rowSlice(of: n, part: part, parts: parts), trace: trace,
         outputGradient: outputGradient, outputGradientStride: outputGradientStride, hiddenGradient: hiddenGradient,
         cellGradient: cellGradient, scratch: scratch, hiddenClip: hiddenClip, flow: flow)
     }

@@ -13,17 +13,20 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
   let secondScratch: BackwardScratch<Scalar>
   /// All states for N rows.
   let stateGradient: UnsafeMutablePointer<Scalar>
-  private let memory: AlignedBuffer<Scalar>
-  /// Elements up to the end of the gradients of the nodes.
-  private let nodeCount: Int
+  private let memory: MemoryLoan<Scalar>
+  /// Elements up to the end of the gradients of the nodes, and of the gradients of the state.
+  private let nodeCount, stateCount: Int
 
   /// Zeros again, for another pass.
   func clear() {
     memory.baseAddress.update(repeating: 0, count: nodeCount)
-    stateGradient.update(repeating: 0, count: memory.count - (stateGradient - memory.baseAddress))
+    stateGradient.update(repeating: 0, count: stateCount)
   }
 
-  init(_ weights: Weights<Scalar>, stepCount: Int, rowCount: Int) throws(RNNError) {
+  /// - Parameter reserve: Where the memory comes from and goes back to.
+  init(
+    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, reserve: PassMemory<Scalar> = PassMemory()
+  ) throws(RNNError) {
     let cells = try checkedProduct(stepCount, rowCount, of: "steps and rows")
     var plan = MemoryPlan()
     var offsets: [Int] = []
@@ -55,10 +58,9 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     try scratchPlan.reserve(in: &plan)
     var secondPlan = scratchPlan
     if weights.runsSideBySide(rowCount: rowCount) { try secondPlan.reserve(in: &plan) }
-    let state = try plan.reserve(
-      try checkedProduct(weights.architecture.stateCount, rowCount, of: "gradients of the state"))
-    memory = try makeBuffer(
-      Scalar.self, count: plan.count, for: "the backward pass of \(stepCount) steps of \(rowCount) rows")
+    stateCount = try checkedProduct(weights.architecture.stateCount, rowCount, of: "gradients of the state")
+    let state = try plan.reserve(stateCount)
+    memory = try reserve.lend(count: plan.count, for: "the backward pass of \(stepCount) steps of \(rowCount) rows")
     let base = memory.baseAddress
     nodeGradients = offsets.map { $0 < 0 ? nil : base + $0 }
     layerGradients = (base + firstLayer, base + secondLayer)
@@ -66,6 +68,7 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     scratch = scratchPlan.scratch(base)
     secondScratch = secondPlan.scratch(base)
     stateGradient = base + state
+    clear()
   }
 }
 

@@ -57,6 +57,8 @@ public final class Network: Sendable {
     let current: Mutex<Weights<Scalar>>
     /// Setting is read, change, replace: one at a time.
     let writing = Mutex<Void>(())
+    /// Of training passes.
+    let passMemory = PassMemory<Scalar>()
     init(_ weights: Weights<Scalar>) { current = Mutex(weights) }
   }
 
@@ -103,6 +105,11 @@ public final class Network: Sendable {
 
   func weights<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> Weights<Scalar> {
     try versions(type).current.withLock { $0 }
+  }
+
+  /// Memory of training passes, which go on using what the passes before them have left.
+  func passMemory<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> PassMemory<Scalar> {
+    try versions(type).passMemory
   }
 
   // MARK: - Parameters
@@ -257,7 +264,8 @@ public final class Network: Sendable {
     let weights = try weights(Scalar.self)
     let checked = try CheckedSequence(architecture, input, output: output, state: state)
     let isLearned = (state?.isInitial ?? true) && architecture.learnsInitialState
-    let trace = try TapeContents(weights, checked, dropout, beganWithLearnedState: isLearned)
+    let trace = try TapeContents(
+      weights, checked, dropout, beganWithLearnedState: isLearned, reserve: try passMemory(Scalar.self))
     var temporary: NetworkState?
     let values = try beginState(&state, temporary: &temporary, rows: input.batchSize, weights).values
     withNumericMode {

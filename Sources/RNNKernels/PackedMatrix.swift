@@ -18,9 +18,11 @@ public struct PackedMatrix<Scalar: KernelScalar> {
   public static func elementCount(outputs: Int, depth: Int) -> Int { ((outputs &+ 63) & ~63) &* depth }
 
   /// Packs a matrix into `panels`, which has room for `elementCount`.
+  ///
+  /// - Parameter packsNow: false leaves it to `repack`, before the first product.
   public init(
     outputs: Int, depth: Int, order: ReductionOrder? = nil, source: UnsafePointer<Scalar>, outputStride: Int,
-    depthStride: Int, panels: UnsafeMutablePointer<Scalar>, panelWidth: Int = Scalar.kernels.panelWidth
+    depthStride: Int, panels: UnsafeMutablePointer<Scalar>, panelWidth: Int = Scalar.kernels.panelWidth, packsNow: Bool = true
   ) {
     self.outputs = outputs
     self.depth = depth
@@ -29,6 +31,7 @@ public struct PackedMatrix<Scalar: KernelScalar> {
     sourceOutputStride = outputStride
     sourceDepthStride = depthStride
     self.panels = UnsafePointer(panels)
+    guard packsNow else { return }
     packPanels(
       order: self.order, outputs: outputs, depth: depth, source: source, outputStride: outputStride,
       depthStride: depthStride, panels: panels, panelWidth: panelWidth)

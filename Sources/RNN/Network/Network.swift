@@ -84,9 +84,9 @@ public final class Network: Sendable {
     self.architecture = architecture
     metadataEntries = Mutex(metadata)
     if let parameters = parameters as? AlignedBuffer<Float> {
-      numbers = .float32(Versions(try Weights(architecture: architecture, parameters: parameters)))
+      numbers = .float32(Versions(try Weights(architecture: architecture, parameters: parameters, packsNow: false)))
     } else if let parameters = parameters as? AlignedBuffer<Double> {
-      numbers = .float64(Versions(try Weights(architecture: architecture, parameters: parameters)))
+      numbers = .float64(Versions(try Weights(architecture: architecture, parameters: parameters, packsNow: false)))
     } else {
       throw RNNError(.dtype, "parameters are neither float32 nor float64")
     }
@@ -103,7 +103,15 @@ public final class Network: Sendable {
       .dtype, "the network is \(architecture.dataType.rawValue), and the call is for \(Scalar.dataType.rawValue)")
   }
 
+  /// The present snapshot, ready for a pass.
   func weights<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> Weights<Scalar> {
+    let weights = try unpackedWeights(type)
+    weights.pack()
+    return weights
+  }
+
+  /// The present snapshot, of which only the parameters may be read.
+  func unpackedWeights<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> Weights<Scalar> {
     try versions(type).current.withLock { $0 }
   }
 
@@ -118,7 +126,7 @@ public final class Network: Sendable {
   public func readParameter<Scalar: KernelScalar>(
     _ name: String? = nil, into target: UnsafeMutableBufferPointer<Scalar>
   ) throws(RNNError) {
-    let weights = try weights(Scalar.self)
+    let weights = try unpackedWeights(Scalar.self)
     let (offset, count) = try parameterRange(name)
     guard target.count >= count else {
       throw RNNError(
@@ -143,14 +151,13 @@ public final class Network: Sendable {
     let result = versions.writing.withLock { _ -> Result<Void, RNNError> in
       do throws(RNNError) {
         let old = versions.current.withLock { $0 }
-        let buffer = try makeBuffer(Scalar.self, count: architecture.parameterCount, for: "the parameters")
+        let buffer = try makeBuffer(
+          Scalar.self, count: architecture.parameterCount, for: "the parameters", isCleared: false)
         if count != architecture.parameterCount {
           buffer.baseAddress.update(from: old.parameters.baseAddress, count: architecture.parameterCount)
         }
         (buffer.baseAddress + offset).update(from: from, count: count)
-        let new = try withNumericMode { () throws(RNNError) in
-          try Weights(architecture: architecture, parameters: buffer)
-        }
+        let new = try Weights(architecture: architecture, parameters: buffer, packsNow: false)
         versions.current.withLock { $0 = new }
         return .success(())
       } catch {

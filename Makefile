@@ -7,7 +7,7 @@ PYTHON := $(BUILD)/venv/bin/python
 # Of the programs for measuring: BENCH_ARGS="--quick", or what benchmarks/run.py --help and benchmarks/c/bench.c tell.
 BENCH_ARGS ?=
 
-.PHONY: bench bench-c bench-programs demo build test swift-test c-test python-test valgrind install dependencies clean help
+.PHONY: bench bench-c bench-footprint bench-programs demo build test swift-test c-test python-test valgrind install dependencies clean help
 
 build: ## build/librnn.so: optimised, needs no Swift where it runs
 	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
@@ -35,11 +35,7 @@ dependencies: ## what tests need and is missing: apt packages, and Python packag
 
 swift-test: ## the Swift tests, in a debug build
 	@echo "== Swift tests"
-	@# SwiftPM does not rebuild the kernels when only a body changed, and would test the old ones.
-	@for set in Baseline V3 V4; do \
-	  object=.build/debug/RNNKernels$$set.build/Kernels.swift.o; \
-	  if [ -e $$object ] && [ -n "$$(find Sources/RNNKernelBodies -newer $$object)" ]; then rm -f $$object; fi; \
-	done
+	@scripts/drop-stale-kernels .build/debug
 	swift test --disable-swift-testing
 
 c-test: ## the C programs of bindings/c, alone and under valgrind; the header; an installed tree
@@ -66,6 +62,9 @@ bench: bench-programs ## librnn against its peers, which are installed into buil
 bench-c: bench-programs ## librnn from C, against the limits of the machine; BENCH_ARGS="--threads 2 --seconds 0.5"
 	$(BUILD)/bench/rnn-bench $(BENCH_ARGS)
 
+bench-footprint: bench-programs ## only load time, memory, size, and what a call from Python costs over one from C; needs NumPy
+	$(if $(wildcard $(PYTHON)),$(PYTHON),python3) benchmarks/run.py --only-footprint $(BENCH_ARGS)
+
 install: build ## header, library, pkg-config file and CMake package below PREFIX (default /usr/local)
 	cmake --install $(BUILD) --prefix $(PREFIX)
 
@@ -73,4 +72,4 @@ clean: ## removes everything that was built
 	rm -rf $(BUILD) .build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -40,7 +40,7 @@ let package = Package(
 
     // MARK: - Kernels
     .target(name: "RNNKernels", dependencies: ["RNNKernelBodies", "CRNNSupport"] + kernelTargets.map { .target(name: $0.name) }),
-    .target(name: "RNNKernelBodies", swiftSettings: [.unsafeFlags(["-O"])]),
+    .target(name: "RNNKernelBodies", dependencies: ["CRNNSupport"], swiftSettings: [.unsafeFlags(["-O"])]),
     .target(name: "CRNNSupport"),
 
     // MARK: - Tests

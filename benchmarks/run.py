@@ -32,6 +32,7 @@ def arguments(argv=None):
     add("--require-bars", action="store_true", help="status 2 if a bar is missed")
     add("--no-install", action="store_true", help="take build/bench-venv as it is")
     add("--no-footprint", action="store_true", help="leave out load time, memory and overheads of calls")
+    add("--only-footprint", action="store_true", help="only these; needs no peers, a minute")
     add("--output", type=Path, default=Path("build/bench"), help="folder of results.json, results.md, chart.png, peers.log")
     add("--report", type=Path, help="measure nothing: table, bars and chart of a results.json")
     add("--list", action="store_true", help="the peers and the configurations")
@@ -40,6 +41,10 @@ def arguments(argv=None):
 
 def main():
     options = arguments()
+    if options.only_footprint:  # NumPy is all that it needs, of whatever Python this is
+        from harness import footprint
+
+        return footprint.main(options.quick, options.require_bars)
     python = environments.FOLDER / "main/bin/python"
     if not (options.no_install or options.list or options.report):
         environments.install_all()  # what could not be installed fails when it is started, with its name

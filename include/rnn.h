@@ -790,6 +790,11 @@ RNN_CHECKED rnn_status rnn_network_metadata_key(
 
 /* ======================================================================================== 5. State */
 
+/*
+ * A state fits every network of the same dtype whose states have the same names and sizes (rnn_network_state_info), whatever
+ * else is in the network: the final state of an encoder with a node "gru" can begin a decoder with one (examples/g2p/g2p.c).
+ */
+
 typedef struct rnn_state_options {
   size_t struct_size;
   /** N; 0 means 1. */
@@ -885,6 +890,39 @@ RNN_CHECKED rnn_status rnn_network_run_f64(
     const int64_t *lengths, size_t lengths_count,
     rnn_state *state,
     double *output, size_t output_count,
+    const rnn_run_options *options);
+
+/**
+ * As rnn_network_run, with the states as arrays: one call where the state is not kept in an rnn_state, and threads need none
+ * each.
+ *
+ * A state array holds all of a state's values in order, as rnn_state_read with NULL gives them: [state_elements * N] of
+ * rnn_network_info.
+ *
+ * @param initial_state        NULL: zeros, or the learned initial state where the network has one.
+ * @param initial_state_count  At least state_elements * N, as final_state_count.
+ * @param final_state          Receives the state after each row's last step; NULL: it is dropped. May be `initial_state` itself.
+ * @return As rnn_network_run; output and final_state are then unchanged. Thread-safe.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_network_run_arrays(
+    rnn_network *network, size_t T, size_t N,
+    const float *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const float *initial_state, size_t initial_state_count,
+    float *output, size_t output_count,
+    float *final_state, size_t final_state_count,
+    const rnn_run_options *options);
+/** The same in double. @since 0.1 */
+RNN_CHECKED rnn_status rnn_network_run_arrays_f64(
+    rnn_network *network, size_t T, size_t N,
+    const double *input, size_t input_count,
+    const int64_t *tokens, size_t tokens_count,
+    const int64_t *lengths, size_t lengths_count,
+    const double *initial_state, size_t initial_state_count,
+    double *output, size_t output_count,
+    double *final_state, size_t final_state_count,
     const rnn_run_options *options);
 
 typedef struct rnn_train_options {
@@ -1020,19 +1058,41 @@ RNN_API void rnn_tape_destroy(rnn_tape *tape);
 
 /* ======================================================================================= 7. Stream */
 
+/** How a stream keeps the weights of recurrent layers. @since 0.1 */
+typedef enum rnn_storage {
+  /** As they are. */
+  RNN_STORAGE_FULL = 0,
+  /**
+   * Rounded to the nearest bfloat16, ties to even: half the bytes, and up to twice the speed where the weights exceed the cache.
+   * Each weight changes by at most 2^-9 of itself; products, sums, biases and state stay float32.
+   */
+  RNN_STORAGE_BFLOAT16 = 1
+} rnn_storage;
+
 typedef struct rnn_stream_options {
   size_t struct_size;
   /** N; 0 means 1. */
   size_t batch_size;
-  /** Threads that a step may use; 0 and 1 mean the caller's alone, the only value of this version. */
+  /**
+   * Threads that a step may use, the caller's included; 0 means 1, at most 1024. A step uses them where a layer's weights are so
+   * large that sharing pays (some 256 KiB), with the same bits. It then waits for the other threads, which spin for some 20 us
+   * after a step and then sleep: for steps in quick succession. A step that finds them asleep wakes them, and is done by the
+   * caller alone. The threads are those of the process's one pool.
+   */
   size_t num_threads;
+  /**
+   * RNN_STORAGE_BFLOAT16 needs batch_size 1 and a float32 network of one input, recurrent layers of one direction with none but
+   * cell, size, layers, bias and dropout chosen, and linear layers; these keep float32 weights.
+   */
+  rnn_storage weight_storage;
 } rnn_stream_options;
-#define RNN_STREAM_OPTIONS_INIT { sizeof(rnn_stream_options), 0, 0 }
+#define RNN_STREAM_OPTIONS_INIT { sizeof(rnn_stream_options), 0, 0, RNN_STORAGE_FULL }
 
 /**
  * Makes a stream with a state of zeros. Everything a step needs is allocated here.
  *
- * @return RNN_ERROR_UNSUPPORTED: a layer is bidirectional, and needs the whole sequence; or num_threads is above 1.
+ * @return RNN_ERROR_UNSUPPORTED: a layer is bidirectional, and needs the whole sequence; or the network cannot have the
+ *     weight_storage.
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_stream_create(
@@ -1082,7 +1142,7 @@ RNN_CHECKED rnn_status rnn_stream_process_f64(
 /** Sets the state to zero and takes up the network's present weights. Not real-time safe. @since 0.1 */
 RNN_CHECKED rnn_status rnn_stream_reset(rnn_stream *stream);
 
-/** Copies the stream's state to `state`, which has the same network and batch size (RNN_ERROR_SHAPE). Real-time safe. @since 0.1 */
+/** Copies the stream's state to `state`, which fits its network and has its batch size (RNN_ERROR_SHAPE). Real-time safe. @since 0.1 */
 RNN_CHECKED rnn_status rnn_stream_state_get(rnn_stream *stream, rnn_state *state);
 
 /** Copies `state` to the stream's; otherwise as rnn_stream_state_get. @since 0.1 */

@@ -255,6 +255,7 @@ struct Functions;
 template <>
 struct Functions<float> {
   static constexpr auto run = rnn_network_run;
+  static constexpr auto run_arrays = rnn_network_run_arrays;
   static constexpr auto forward_train = rnn_network_forward_train;
   static constexpr auto backward = rnn_network_backward;
   static constexpr auto stream_input = rnn_stream_input;
@@ -268,6 +269,7 @@ struct Functions<float> {
 template <>
 struct Functions<double> {
   static constexpr auto run = rnn_network_run_f64;
+  static constexpr auto run_arrays = rnn_network_run_arrays_f64;
   static constexpr auto forward_train = rnn_network_forward_train_f64;
   static constexpr auto backward = rnn_network_backward_f64;
   static constexpr auto stream_input = rnn_stream_input_f64;
@@ -965,6 +967,22 @@ class Network : public detail::Handle<rnn_network, rnn_network_destroy> {
            const RunOptions &options = {}) const {
     check(run_status(batch, output, state, options));
   }
+  /**
+   * The same with the states as arrays; rnn_network_run_arrays.
+   *
+   * @param initial_state  [state_elements * N]; empty: zeros, or the learned initial state.
+   * @param final_state    The same size, or empty; may be the memory of initial_state.
+   */
+  template <class Scalar>
+  void run_arrays(const Batch<Scalar> &batch, detail::same<span<const Scalar>> initial_state,
+                  detail::same<span<Scalar>> output, detail::same<span<Scalar>> final_state,
+                  const RunOptions &options = {}) const {
+    const rnn_run_options o = options.c();
+    check(detail::Functions<Scalar>::run_arrays(
+        get(), batch.T, batch.N, detail::data(batch.input), batch.input.size(), detail::data(batch.tokens),
+        batch.tokens.size(), detail::data(batch.lengths), batch.lengths.size(), detail::data(initial_state),
+        initial_state.size(), detail::data(output), output.size(), detail::data(final_state), final_state.size(), &o));
+  }
 
   /** As run, with dropout, and keeps what backward needs; rnn_network_forward_train. */
   template <class Scalar>
@@ -1089,11 +1107,13 @@ struct StreamOptions {
   /** N; 0 means 1. */
   std::size_t batch_size = 0;
   std::size_t num_threads = 0;
+  rnn_storage weight_storage = RNN_STORAGE_FULL;
 
   rnn_stream_options c() const noexcept {
     rnn_stream_options options = RNN_STREAM_OPTIONS_INIT;
     options.batch_size = batch_size;
     options.num_threads = num_threads;
+    options.weight_storage = weight_storage;
     return options;
   }
 };

@@ -54,6 +54,26 @@ private struct RunChoices {
   }
 }
 
+/// A run with the states as arrays; see rnn_network_run_arrays.
+private func run<Scalar: KernelScalar>(
+  _ network: Network, _ input: SequenceInput<Scalar>, _ output: UnsafeMutableBufferPointer<Scalar>,
+  _ initialState: UnsafePointer<Scalar>?, _ initialStateCount: Int,
+  _ finalState: UnsafeMutablePointer<Scalar>?, _ finalStateCount: Int
+) throws(RNNError) {
+  let initial = try array(initialState, initialStateCount, named: "initial_state")
+  let final = try optionalArray(finalState, finalStateCount, named: "final_state")
+  try checkDisjoint(output, "output", initial, "initial_state")
+  if let final {
+    try checkDisjoint(final, "final_state", UnsafeBufferPointer(output), "output")
+    try checkDisjoint(final, "final_state", input.features, "input")
+    try checkDisjoint(final, "final_state", input.tokens, "tokens")
+    if let lengths = input.lengths { try checkDisjoint(final, "final_state", lengths, "lengths") }
+    if let mask = input.mask { try checkDisjoint(final, "final_state", mask, "mask") }
+    if initialState != UnsafePointer(finalState) { try checkDisjoint(final, "final_state", initial, "initial_state") }
+  }
+  try network.run(input, initialState: initialState == nil ? nil : initial, finalState: final, output: output)
+}
+
 /// The arrays that a backward pass's flow goes into.
 func gradientFlow(_ options: rnn_backward_options) throws(RNNError) -> GradientFlow {
   var flow = GradientFlow()
@@ -179,6 +199,24 @@ public func rnn_network_run(
   }
 }
 
+@_cdecl("rnn_network_run_arrays") @implementation
+public func rnn_network_run_arrays(
+  _ network: OpaquePointer!, _ T: Int, _ N: Int, _ input: UnsafePointer<Float>!, _ input_count: Int,
+  _ tokens: UnsafePointer<Int64>!, _ tokens_count: Int, _ lengths: UnsafePointer<Int64>!, _ lengths_count: Int,
+  _ initial_state: UnsafePointer<Float>!, _ initial_state_count: Int,
+  _ output: UnsafeMutablePointer<Float>!, _ output_count: Int,
+  _ final_state: UnsafeMutablePointer<Float>!, _ final_state_count: Int, _ options: UnsafePointer<rnn_run_options>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withNetwork(network) { (object) throws(RNNError) in
+      let (sequence, target) = try sequence(
+        T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
+        RunChoices(try RNNExports.options(options)))
+      try run(object.network, sequence, target, initial_state, initial_state_count, final_state, final_state_count)
+    }
+  }
+}
+
 @_cdecl("rnn_network_forward_train") @implementation
 public func rnn_network_forward_train(
   _ network: OpaquePointer!, _ T: Int, _ N: Int, _ input: UnsafePointer<Float>!, _ input_count: Int,
@@ -264,6 +302,24 @@ public func rnn_network_run_f64(
           try object.network.run(sequence, state: &none, output: target)
         }
       }
+    }
+  }
+}
+
+@_cdecl("rnn_network_run_arrays_f64") @implementation
+public func rnn_network_run_arrays_f64(
+  _ network: OpaquePointer!, _ T: Int, _ N: Int, _ input: UnsafePointer<Double>!, _ input_count: Int,
+  _ tokens: UnsafePointer<Int64>!, _ tokens_count: Int, _ lengths: UnsafePointer<Int64>!, _ lengths_count: Int,
+  _ initial_state: UnsafePointer<Double>!, _ initial_state_count: Int,
+  _ output: UnsafeMutablePointer<Double>!, _ output_count: Int,
+  _ final_state: UnsafeMutablePointer<Double>!, _ final_state_count: Int, _ options: UnsafePointer<rnn_run_options>!
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withNetwork(network) { (object) throws(RNNError) in
+      let (sequence, target) = try sequence(
+        T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
+        RunChoices(try RNNExports.options(options)))
+      try run(object.network, sequence, target, initial_state, initial_state_count, final_state, final_state_count)
     }
   }
 }

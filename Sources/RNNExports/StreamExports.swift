@@ -11,12 +11,18 @@ public func rnn_stream_create(
   making(.stream, out_stream, named: "out_stream") { () throws(RNNError) in
     try withNetwork(network) { (object) throws(RNNError) in
       let options = try RNNExports.options(options)
-      guard (0...1).contains(options.num_threads) else {
+      let storage: NetworkStream.WeightStorage
+      switch options.weight_storage {
+      case RNN_STORAGE_FULL: storage = .full
+      case RNN_STORAGE_BFLOAT16: storage = .bfloat16
+      default:
         throw RNNError(
-          .unsupported, "num_threads is \(UInt(bitPattern: options.num_threads)), and this version has streams of one thread")
+          .invalidArgument, "weight_storage is \(options.weight_storage.rawValue), expected RNN_STORAGE_FULL or RNN_STORAGE_BFLOAT16")
       }
       return StreamObject(
-        try NetworkStream(object.network, batchSize: options.batch_size == 0 ? 1 : options.batch_size))
+        try NetworkStream(
+          object.network, batchSize: options.batch_size == 0 ? 1 : options.batch_size,
+          threadCount: options.num_threads == 0 ? 1 : options.num_threads, weightStorage: storage))
     }
   }
 }

@@ -210,9 +210,20 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
   public var firstPanel, panelCount: Int
   /// Odd steps take the panels backwards, counted from here.
   public var firstStep: Int
-  /// [steps, rows, P, G, width].
+  /// [steps, rows, P, G, width]: X W_x + b, or with `inputDepth` only b, for the step to add X W_x.
   public var x: UnsafePointer<Scalar>
   public var xStepStride, xRowStride, xPanelStride: Int
+  /// I, where a step of one row computes X W_x + b itself, from `input`, whose steps are `inputStepStride` apart; 0 otherwise.
+  public var inputDepth, inputStepStride: Int
+  public var inputOrder: ReductionOrder
+  public var input: UnsafePointer<Scalar>
+  /// [P, I, G, width].
+  public var inputWeight: UnsafePointer<Scalar>
+  /// [P, G, width]: room for X W_x + b of a step.
+  public var inputSums: UnsafeMutablePointer<Scalar>
+  /// Weights are bfloat16, of one row: in place of two lines k and k + 1 there is one of words, k in the low halves; all sums are of
+  /// one chain. An odd depth ends with half a line.
+  public var isBFloat16: Bool
   /// [P, H, G, width]; for `gruBefore` of r and z alone, and the candidate's [P, H, width] beside it.
   public var weight, candidateWeight: UnsafePointer<Scalar>
   /// b_hh of the candidate of `gruAfter`, [P · width].
@@ -250,6 +261,13 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
     xPanelStride = cellKind.gateCount &* width
     xRowStride = panelCount &* xPanelStride
     xStepStride = rows &* xRowStride
+    inputDepth = 0
+    inputStepStride = 0
+    inputOrder = order
+    input = x
+    inputWeight = weight
+    inputSums = sums
+    isBFloat16 = false
     self.weight = weight
     candidateWeight = weight
     candidateBias = weight

@@ -1,9 +1,14 @@
+import CRNNSupport
+
 // A recurrent layer over time, fused: the recurrent product of a few units and the gates that follow from it, unit by unit, so that sums
 // never leave the first-level cache. Each sum has the order of the unfused product (docs/contract.md), each gate the same
 // operations: the results are those of the unfused kernels, bit for bit, which is how they are tested.
 //
 // Units go in groups of one vector. A panel has the weights of one group, [depth, gates, width]: one line for each k, with the
 // gates side by side. So has X W_x + b, [steps, rows, panels, gates, width]. Whatever is past the last unit is zero, and stays zero.
+//
+// A single row may bring X itself: then each tile begins with its part of X W_x + b, so that a panel's weights of both products are read
+// one after the other, and going to and fro keeps half of both in a cache that they exceed.
 
 /// The sums of one panel for one row: one, two, three or four vectors side by side, and the register tiles that are made of them.
 public protocol FusedShape {
@@ -15,6 +20,9 @@ public protocol FusedShape {
   typealias Scalar = Columns.Target.Scalar
   /// Panels of one row at once, so that its sums do not wait for themselves: 2, 4 or 8; half of it for two chains.
   static var panelCount: Int { get }
+  /// The same where weights come from beyond the first-level cache, which is then what sums wait for: fewer, so that the tile that
+  /// was read last is still there when the next step begins with it.
+  static var distantPanelCount: Int { get }
   /// The sums' first terms: of X W_x + b, and what `bias` has for these units.
   static func start(_ x: UnsafePointer<Scalar>, _ bias: UnsafePointer<Scalar>) -> Columns
 }
@@ -23,12 +31,27 @@ extension FusedShape {
   @inlinable @inline(__always) static var lineWidth: Int { Columns.vectors &* Columns.Target.width }
 }
 
+/// Bytes of a first-level cache, of which some are smaller.
+@usableFromInline let firstLevelCacheSize = 32768
+
 public typealias FourColumns<Target: KernelTarget> = Beside<TwoColumns<Target>, TwoColumns<Target>>
 
 public enum FourSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where LargeRows.Columns == FourColumns<T> {
   public typealias Columns = FourColumns<T>
   public typealias SmallRows = TwoRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { 2 }
+  @inlinable @inline(__always) public static var distantPanelCount: Int { 1 }
+  @inlinable @inline(__always)
+  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
+}
+
+/// X W_x + b of a GRU.
+public enum ThreeInputSums<T: KernelTarget>: FusedShape {
+  public typealias Columns = ThreeColumns<T>
+  public typealias LargeRows = TwoRows<Columns>
+  public typealias SmallRows = TwoRows<Columns>
+  @inlinable @inline(__always) public static var panelCount: Int { 2 }
+  @inlinable @inline(__always) public static var distantPanelCount: Int { 2 }
   @inlinable @inline(__always)
   public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
 }
@@ -38,6 +61,7 @@ public enum ThreeSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where Lar
   public typealias Columns = ThreeColumns<T>
   public typealias SmallRows = TwoRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { T.tileRows >= 8 ? 4 : 2 }
+  @inlinable @inline(__always) public static var distantPanelCount: Int { 2 }
   @inlinable @inline(__always)
   public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns {
     Columns(first: OneColumn(x), rest: TwoColumns(first: OneColumn(x + T.width), rest: OneColumn(bias)))
@@ -48,6 +72,7 @@ public enum TwoSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where Large
   public typealias Columns = TwoColumns<T>
   public typealias SmallRows = TwoRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { 4 }
+  @inlinable @inline(__always) public static var distantPanelCount: Int { 2 }
   @inlinable @inline(__always)
   public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
 }
@@ -57,6 +82,7 @@ public enum OneSum<T: KernelTarget>: FusedShape {
   public typealias LargeRows = EightRows<Columns>
   public typealias SmallRows = FourRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { 8 }
+  @inlinable @inline(__always) public static var distantPanelCount: Int { 4 }
   @inlinable @inline(__always)
   public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
 }
@@ -64,91 +90,102 @@ public enum OneSum<T: KernelTarget>: FusedShape {
 /// What one pass over the panels computes: its operands, and what follows from its sums.
 public protocol FusedPass {
   associatedtype Shape: FusedShape
+  /// The sums of X W_x + b that begin with this pass.
+  associatedtype InputShape: FusedShape where InputShape.Scalar == Shape.Scalar
+  /// Whether they do, or an earlier pass of the step has computed them.
+  static var beginsWithInput: Bool { get }
   typealias Scalar = Shape.Scalar
-  static func weight(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar>
+  static func weight(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar>
   /// What is multiplied: [rows, depth], with the rows `stateStride` apart.
-  static func input(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar>
+  static func input(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar>
   /// The first sum of a panel in X W_x + b.
   static var firstGate: Int { get }
   /// Gates and state of one vector of units. `x` is at the panel's first gate.
-  static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<Scalar>, _ a: borrowing FusedArguments<Scalar>, element: Int)
+  static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<Scalar>, _ a: UnsafePointer<FusedArguments<Scalar>>, element: Int)
 }
 
 extension FusedPass {
   @inlinable @inline(__always) public static var firstGate: Int { 0 }
-  @inlinable @inline(__always) public static func weight(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar> { a.weight }
+  @inlinable @inline(__always) public static var beginsWithInput: Bool { true }
+  @inlinable @inline(__always) public static func weight(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar> { a.pointee.weight }
   @inlinable @inline(__always)
-  public static func input(_ a: borrowing FusedArguments<Scalar>) -> UnsafePointer<Scalar> { UnsafePointer(a.hidden) }
+  public static func input(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar> { UnsafePointer(a.pointee.hidden) }
 }
 
 /// i, f, g, o.
 public enum FusedLSTM<T: KernelTarget, LargeRows: RowTile>: FusedPass where LargeRows.Columns == FourColumns<T> {
   public typealias Shape = FourSums<T, LargeRows>
+  public typealias InputShape = Shape
 
   @inlinable @inline(__always)
-  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: UnsafePointer<FusedArguments<T.Scalar>>, element: Int) {
     let i = T.sigmoid(sums.first.first.v)
     let f = T.sigmoid(sums.first.rest.v)
     let g = T.tanh(sums.rest.first.v)
     let o = T.sigmoid(sums.rest.rest.v)
-    let cell = a.cell + element
+    let cell = a.pointee.cell + element
     let c = f * T.load(UnsafePointer(cell)) + i * g
     T.store(c, cell)
-    T.store(o * T.tanh(c), a.nextHidden + element)
+    T.store(o * T.tanh(c), a.pointee.nextHidden + element)
   }
 }
 
 /// r, z, and Q = H W_hh + b_hh.
 public enum FusedGRUAfter<T: KernelTarget, LargeRows: RowTile>: FusedPass where LargeRows.Columns == ThreeColumns<T> {
   public typealias Shape = ThreeSums<T, LargeRows>
+  public typealias InputShape = ThreeInputSums<T>
 
   @inlinable @inline(__always)
-  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: UnsafePointer<FusedArguments<T.Scalar>>, element: Int) {
     let r = T.sigmoid(sums.first.v)
     let z = T.sigmoid(sums.rest.first.v)
     let n = T.tanh(T.load(x + 2 &* T.width) + r * sums.rest.rest.v)
-    let next = z * T.load(UnsafePointer(a.hidden) + element) + (T.Vector(repeating: 1) - z) * n
-    T.store(next, a.nextHidden + element)
+    let next = z * T.load(UnsafePointer(a.pointee.hidden) + element) + (T.Vector(repeating: 1) - z) * n
+    T.store(next, a.pointee.nextHidden + element)
   }
 }
 
 /// r and z of the reset-before variant: leaves R ⊙ H in `term` and Z in `update`.
 public enum FusedGRUBeforeGates<T: KernelTarget, LargeRows: RowTile>: FusedPass where LargeRows.Columns == TwoColumns<T> {
   public typealias Shape = TwoSums<T, LargeRows>
+  public typealias InputShape = ThreeInputSums<T>
 
   @inlinable @inline(__always)
-  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: UnsafePointer<FusedArguments<T.Scalar>>, element: Int) {
     let r = T.sigmoid(sums.first.v)
-    T.store(r * T.load(UnsafePointer(a.hidden) + element), a.term + element)
-    T.store(T.sigmoid(sums.rest.v), a.update + element)
+    T.store(r * T.load(UnsafePointer(a.pointee.hidden) + element), a.pointee.term + element)
+    T.store(T.sigmoid(sums.rest.v), a.pointee.update + element)
   }
 }
 
 /// The candidate of the reset-before variant, and the new state.
 public enum FusedGRUBeforeCandidate<T: KernelTarget>: FusedPass {
   public typealias Shape = OneSum<T>
+  public typealias InputShape = OneSum<T>
+  @inlinable @inline(__always) public static var beginsWithInput: Bool { false }
   @inlinable @inline(__always)
-  public static func weight(_ a: borrowing FusedArguments<T.Scalar>) -> UnsafePointer<T.Scalar> { a.candidateWeight }
+  public static func weight(_ a: UnsafePointer<FusedArguments<T.Scalar>>) -> UnsafePointer<T.Scalar> { a.pointee.candidateWeight }
   @inlinable @inline(__always) public static var firstGate: Int { 2 }
   @inlinable @inline(__always)
-  public static func input(_ a: borrowing FusedArguments<T.Scalar>) -> UnsafePointer<T.Scalar> { UnsafePointer(a.term) }
+  public static func input(_ a: UnsafePointer<FusedArguments<T.Scalar>>) -> UnsafePointer<T.Scalar> { UnsafePointer(a.pointee.term) }
 
   @inlinable @inline(__always)
-  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: UnsafePointer<FusedArguments<T.Scalar>>, element: Int) {
     let n = T.tanh(sums.v)
-    let z = T.load(UnsafePointer(a.update) + element)
-    let next = z * T.load(UnsafePointer(a.hidden) + element) + (T.Vector(repeating: 1) - z) * n
-    T.store(next, a.nextHidden + element)
+    let z = T.load(UnsafePointer(a.pointee.update) + element)
+    let next = z * T.load(UnsafePointer(a.pointee.hidden) + element) + (T.Vector(repeating: 1) - z) * n
+    T.store(next, a.pointee.nextHidden + element)
   }
 }
 
 /// The vanilla cell.
 public enum FusedVanilla<T: KernelTarget>: FusedPass {
   public typealias Shape = OneSum<T>
+  public typealias InputShape = OneSum<T>
 
   @inlinable @inline(__always)
-  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: borrowing FusedArguments<T.Scalar>, element: Int) {
-    T.store(a.cellKind == .vanillaRelu ? T.relu(sums.v) : T.tanh(sums.v), a.nextHidden + element)
+  public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: UnsafePointer<FusedArguments<T.Scalar>>, element: Int) {
+    T.store(a.pointee.cellKind == .vanillaRelu ? T.relu(sums.v) : T.tanh(sums.v), a.pointee.nextHidden + element)
   }
 }
 
@@ -193,9 +230,11 @@ public struct RowSums<Rows: RowTile, Shape: FusedShape>: FusedSums where Rows.Co
 
 /// Sums that become gates without going through memory: of so few panels that one row waits for every step on the way.
 public protocol FusedPanelSums: FusedSums {
+  /// Adds input[0] times the low halves of a line of words, and then input[1] times the high ones.
+  mutating func addProducts(_ low: Scalar, _ high: Scalar, words: UnsafePointer<Scalar>, weightStride: Int)
   /// The gates of all panels but the first `known`.
   func finish<Pass: FusedPass>(
-    _ pass: Pass.Type, _ a: borrowing FusedArguments<Scalar>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
+    _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Scalar>>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
   ) where Pass.Shape == Shape
 }
 
@@ -216,11 +255,16 @@ public struct PanelSum<Shape: FusedShape>: FusedPanelSums {
   ) {
     columns.addProduct(Shape.Columns.Target.Vector(repeating: input.pointee), Shape.Columns(line))
   }
+  @inlinable @inline(__always)
+  public mutating func addProducts(_ low: Scalar, _ high: Scalar, words: UnsafePointer<Scalar>, weightStride: Int) {
+    typealias Vector = Shape.Columns.Target.Vector
+    columns.addProducts(Vector(repeating: low), Vector(repeating: high), words: words)
+  }
   @inlinable @inline(__always) public mutating func add(_ other: Self) { columns.add(other.columns) }
   @inlinable @inline(__always) public func store(_ sums: UnsafeMutablePointer<Scalar>) { columns.store(sums) }
   @inlinable @inline(__always)
   public func finish<Pass: FusedPass>(
-    _ pass: Pass.Type, _ a: borrowing FusedArguments<Scalar>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
+    _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Scalar>>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
   ) where Pass.Shape == Shape {
     if known <= 0 { Pass.finish(columns, x, a, element: element) }
   }
@@ -248,6 +292,11 @@ public struct PanelSums<Half: FusedPanelSums>: FusedPanelSums {
     second.addProduct(input, inputStride: inputStride, line + Half.count &* weightStride, weightStride: weightStride)
   }
   @inlinable @inline(__always)
+  public mutating func addProducts(_ low: Scalar, _ high: Scalar, words: UnsafePointer<Scalar>, weightStride: Int) {
+    first.addProducts(low, high, words: words, weightStride: weightStride)
+    second.addProducts(low, high, words: words + Half.count &* weightStride, weightStride: weightStride)
+  }
+  @inlinable @inline(__always)
   public mutating func add(_ other: Self) {
     first.add(other.first)
     second.add(other.second)
@@ -259,7 +308,7 @@ public struct PanelSums<Half: FusedPanelSums>: FusedPanelSums {
   }
   @inlinable @inline(__always)
   public func finish<Pass: FusedPass>(
-    _ pass: Pass.Type, _ a: borrowing FusedArguments<Scalar>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
+    _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Scalar>>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
   ) where Pass.Shape == Shape {
     first.finish(Pass.self, a, x, xStride: xStride, element: element, known: known)
     second.finish(
@@ -293,6 +342,11 @@ public struct FusedOperands<Scalar> {
     self.weightStride = weightStride
     self.sums = sums
   }
+}
+
+extension FusedArguments where Scalar: KernelFloat {
+  /// A constant where a scalar has no halves.
+  @inlinable @inline(__always) var isWords: Bool { Scalar.halfWidth > 0 && isBFloat16 }
 }
 
 @inlinable @inline(__always)
@@ -336,12 +390,29 @@ func storeFusedSumsOfTwoChains<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowin
   fusedSums(Sums.self, o, twoChains: true).store(o.sums)
 }
 
+/// One chain, of weights as words.
+@inlinable @inline(never)
+func storeFusedSumsOfWords<Sums: FusedPanelSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
+  var input = o.input
+  var words = o.weight
+  var sums = Sums(o.x, xStride: o.xStride, o.bias, biasStride: o.biasStride)
+  var k = o.depth
+  while k >= 2 {
+    sums.addProducts(input[0], input[1], words: words, weightStride: o.weightStride)
+    input += 2
+    words += Sums.Shape.lineWidth
+    k &-= 2
+  }
+  if k == 1 { sums.addProducts(input[0], 0, words: words, weightStride: o.weightStride) }
+  sums.store(o.sums)
+}
+
 // MARK: - One step
 
 /// The gates that follow from sums: of some rows of one panel, or of some panels of one row.
 @inlinable @inline(never)
 func fusedFinish<Pass: FusedPass>(
-  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ sums: UnsafePointer<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>,
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ sums: UnsafePointer<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>,
   xStride: Int, element: Int, elementStride: Int, count: Int
 ) {
   var i = 0
@@ -355,46 +426,63 @@ func fusedFinish<Pass: FusedPass>(
 /// The operands of a tile: of rows of one panel, or of panels of one row.
 @inlinable @inline(__always)
 func fusedOperands<Pass: FusedPass>(
-  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, row: Int, panel: Int,
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, row: Int, panel: Int,
   ofPanels: Bool
 ) -> FusedOperands<Pass.Scalar> {
   let width = Pass.Shape.Columns.Target.width
-  let panelSize = a.depth &* Pass.Shape.lineWidth
+  let isWords = a.pointee.isWords
+  let panelSize = (isWords ? (a.pointee.depth &+ 1) &>> 1 : a.pointee.depth) &* Pass.Shape.lineWidth
   return FusedOperands(
-    depth: a.depth, x: x + Pass.firstGate &* width, xStride: ofPanels ? a.xPanelStride : a.xRowStride,
-    bias: a.candidateBias + panel &* width, biasStride: ofPanels ? width : 0, input: Pass.input(a) + row &* a.stateStride,
-    inputStride: ofPanels ? 0 : a.stateStride, weight: Pass.weight(a) + panel &* panelSize,
-    weightStride: ofPanels ? panelSize : 0, sums: a.sums)
+    depth: a.pointee.depth, x: x + Pass.firstGate &* width, xStride: ofPanels ? a.pointee.xPanelStride : a.pointee.xRowStride,
+    bias: a.pointee.candidateBias + panel &* width, biasStride: ofPanels ? width : 0, input: Pass.input(a) + row &* a.pointee.stateStride,
+    inputStride: ofPanels ? 0 : a.pointee.stateStride, weight: Pass.weight(a) + panel &* panelSize,
+    weightStride: ofPanels ? panelSize : 0, sums: a.pointee.sums)
 }
 
 /// Sums of a tile, and the gates of all of them but the first `known`, which another tile has finished.
 @inlinable @inline(__always)
 func fusedTile<Pass: FusedPass, Sums: FusedSums>(
-  _ pass: Pass.Type, _ kind: Sums.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, ofPanels: Bool, known: Int, twoChains: Bool
 ) where Sums.Shape == Pass.Shape {
   let width = Pass.Shape.Columns.Target.width
-  let x = xStep + (row &* a.xRowStride &+ panel &* a.xPanelStride)
+  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
   let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: ofPanels)
   if twoChains {
     storeFusedSumsOfTwoChains(Sums.self, operands)
   } else {
     storeFusedSumsOfOneChain(Sums.self, operands)
   }
-  let elementStride = ofPanels ? width : a.stateStride
+  let elementStride = ofPanels ? width : a.pointee.stateStride
   fusedFinish(
-    Pass.self, a, UnsafePointer(a.sums) + known &* Pass.Shape.lineWidth, x + known &* operands.xStride,
-    xStride: operands.xStride, element: row &* a.stateStride &+ panel &* width &+ known &* elementStride,
+    Pass.self, a, UnsafePointer(a.pointee.sums) + known &* Pass.Shape.lineWidth, x + known &* operands.xStride,
+    xStride: operands.xStride, element: row &* a.pointee.stateStride &+ panel &* width &+ known &* elementStride,
     elementStride: elementStride, count: Sums.count &- known)
+}
+
+/// A tile of panels whose weights are words.
+@inlinable @inline(__always)
+func fusedTileOfWords<Pass: FusedPass, Sums: FusedPanelSums>(
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
+  panel: Int, known: Int
+) where Sums.Shape == Pass.Shape {
+  let width = Pass.Shape.Columns.Target.width
+  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
+  let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
+  storeFusedSumsOfWords(Sums.self, operands)
+  fusedFinish(
+    Pass.self, a, UnsafePointer(a.pointee.sums) + known &* Pass.Shape.lineWidth, x + known &* operands.xStride,
+    xStride: operands.xStride, element: row &* a.pointee.stateStride &+ (panel &+ known) &* width, elementStride: width,
+    count: Sums.count &- known)
 }
 
 /// As many rows of one panel as whole tiles hold; `all`: the others too, in a tile that overlaps the one before.
 @inlinable @inline(__always)
 func fusedRows<Pass: FusedPass, Sums: FusedSums>(
-  _ pass: Pass.Type, _ kind: Sums.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, panel: Int,
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, panel: Int,
   from first: Int, all: Bool, twoChains: Bool
 ) -> Int where Sums.Shape == Pass.Shape {
-  let rows = a.rows
+  let rows = a.pointee.rows
   var done = first
   while done < rows {
     if !all, rows &- done < Sums.count { return done }
@@ -406,27 +494,81 @@ func fusedRows<Pass: FusedPass, Sums: FusedSums>(
   return done
 }
 
+/// X W_x + b of some panels of one row.
+@inlinable @inline(__always)
+func fusedInputTile<Shape: FusedShape, Sums: FusedPanelSums>(
+  _ shape: Shape.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Shape.Scalar>>, panel: Int
+) where Sums.Shape == Shape {
+  let line = Shape.lineWidth
+  let x = a.pointee.x + panel &* line
+  let isWords = a.pointee.isWords
+  let panelSize = (isWords ? (a.pointee.inputDepth &+ 1) &>> 1 : a.pointee.inputDepth) &* line
+  let operands = FusedOperands(
+    depth: a.pointee.inputDepth, x: x, xStride: line, bias: x, biasStride: 0, input: a.pointee.input, inputStride: 0,
+    weight: a.pointee.inputWeight + panel &* panelSize, weightStride: panelSize, sums: a.pointee.inputSums + panel &* line)
+  if isWords {
+    storeFusedSumsOfWords(Sums.self, operands)
+  } else if a.pointee.inputOrder == .double {
+    storeFusedSumsOfTwoChains(Sums.self, operands)
+  } else {
+    storeFusedSumsOfOneChain(Sums.self, operands)
+  }
+}
+
+/// The same of any number of panels.
+@inlinable @inline(never)
+func fusedInput<Shape: FusedShape>(_ shape: Shape.Type, _ a: UnsafePointer<FusedArguments<Shape.Scalar>>, panel first: Int, count: Int) {
+  typealias One = PanelSum<Shape>
+  var panel = first
+  let end = first &+ count
+  if Shape.distantPanelCount >= 4 {
+    while panel &+ 4 <= end {
+      fusedInputTile(Shape.self, PanelSums<PanelSums<One>>.self, a, panel: panel)
+      panel &+= 4
+    }
+  }
+  if Shape.distantPanelCount >= 2 {
+    while panel &+ 2 <= end {
+      fusedInputTile(Shape.self, PanelSums<One>.self, a, panel: panel)
+      panel &+= 2
+    }
+  }
+  while panel < end {
+    fusedInputTile(Shape.self, One.self, a, panel: panel)
+    panel &+= 1
+  }
+}
+
 /// All panels of one row, in tiles of which the last may overlap the one before; from the last to the first if `backwards`.
 @inlinable @inline(__always)
 func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
-  _ pass: Pass.Type, _ kind: Sums.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   backwards: Bool, twoChains: Bool
 ) where Sums.Shape == Pass.Shape {
-  let tiles = (a.panelCount &+ Sums.count &- 1) / Sums.count
+  let tiles = (a.pointee.panelCount &+ Sums.count &- 1) / Sums.count
+  let isWords = a.pointee.isWords
   var i = 0
   while i < tiles {
     let done = (backwards ? tiles &- 1 &- i : i) &* Sums.count
-    let first = min(done, a.panelCount &- Sums.count)
-    let panel = a.firstPanel &+ first
-    if Sums.count <= 2 {
-      let x = xStep + (row &* a.xRowStride &+ panel &* a.xPanelStride)
+    let first = min(done, a.pointee.panelCount &- Sums.count)
+    let panel = a.pointee.firstPanel &+ first, known = done &- first
+    if Pass.beginsWithInput, a.pointee.inputDepth > 0 {
+      fusedInput(Pass.InputShape.self, a, panel: panel &+ known, count: Sums.count &- known)
+    }
+    if isWords {
+      // Larger tiles do not come here.
+      if Sums.count <= Pass.Shape.distantPanelCount {
+        fusedTileOfWords(Pass.self, Sums.self, a, xStep, row: row, panel: panel, known: known)
+      }
+    } else if Sums.count <= 2 {
+      let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
       let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
       fusedSums(Sums.self, operands, twoChains: twoChains).finish(
         Pass.self, a, x, xStride: operands.xStride,
-        element: row &* a.stateStride &+ panel &* Pass.Shape.Columns.Target.width, known: done &- first)
+        element: row &* a.pointee.stateStride &+ panel &* Pass.Shape.Columns.Target.width, known: known)
     } else {
       fusedTile(
-        Pass.self, Sums.self, a, xStep, row: row, panel: panel, ofPanels: true, known: done &- first, twoChains: twoChains)
+        Pass.self, Sums.self, a, xStep, row: row, panel: panel, ofPanels: true, known: known, twoChains: twoChains)
     }
     i &+= 1
   }
@@ -435,16 +577,16 @@ func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
 /// The panels of one step, from the last to the first if `backwards`.
 @inlinable @inline(__always)
 func fusedPass<Pass: FusedPass>(
-  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, twoChains: Bool
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, twoChains: Bool
 ) {
   typealias Shape = Pass.Shape
   typealias Large = RowSums<Shape.LargeRows, Shape>
   typealias Small = RowSums<Shape.SmallRows, Shape>
   typealias One = PanelSum<Shape>
-  if a.rows >= Small.count {
+  if a.pointee.rows >= Small.count {
     var i = 0
-    while i < a.panelCount {
-      let panel = a.firstPanel &+ (backwards ? a.panelCount &- 1 &- i : i)
+    while i < a.pointee.panelCount {
+      let panel = a.pointee.firstPanel &+ (backwards ? a.pointee.panelCount &- 1 &- i : i)
       var row = 0
       if !twoChains && Large.count > Small.count {
         row = fusedRows(Pass.self, Large.self, a, x, panel: panel, from: 0, all: false, twoChains: false)
@@ -454,9 +596,12 @@ func fusedPass<Pass: FusedPass>(
     }
     return
   }
-  let most = min(twoChains ? Shape.panelCount &>> 1 : Shape.panelCount, a.panelCount)
+  let weightSize = (a.pointee.depth &+ a.pointee.inputDepth) &* a.pointee.panelCount &* Shape.lineWidth &* MemoryLayout<Pass.Scalar>.size
+  let isWords = a.pointee.isWords
+  let isDistant = weightSize > firstLevelCacheSize || isWords
+  let most = min(isDistant ? Shape.distantPanelCount : twoChains ? Shape.panelCount &>> 1 : Shape.panelCount, a.pointee.panelCount)
   var row = 0
-  while row < a.rows {
+  while row < a.pointee.rows {
     if Shape.panelCount >= 8 && most >= 8 {
       fusedPanels(
         Pass.self, PanelSums<PanelSums<PanelSums<One>>>.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
@@ -473,7 +618,7 @@ func fusedPass<Pass: FusedPass>(
 
 @inlinable @inline(__always)
 func fusedPass<Pass: FusedPass>(
-  _ pass: Pass.Type, _ a: borrowing FusedArguments<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, _ order: ReductionOrder
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, _ order: ReductionOrder
 ) {
   if order == .double {
     fusedPass(Pass.self, a, x, backwards: backwards, twoChains: true)
@@ -484,75 +629,109 @@ func fusedPass<Pass: FusedPass>(
 
 /// The tiles of a target with 32 registers, or with 16.
 @inlinable @inline(__always)
-func fusedLSTM<T: KernelTarget>(_ target: T.Type, _ a: borrowing FusedArguments<T.Scalar>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
+func fusedLSTM<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if T.tileRows >= 8 {
-    fusedPass(FusedLSTM<T, SixRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.order)
+    fusedPass(FusedLSTM<T, SixRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
   } else {
-    fusedPass(FusedLSTM<T, TwoRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.order)
+    fusedPass(FusedLSTM<T, TwoRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
   }
 }
 
 @inlinable @inline(__always)
-func fusedGRUAfter<T: KernelTarget>(_ target: T.Type, _ a: borrowing FusedArguments<T.Scalar>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
+func fusedGRUAfter<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if T.tileRows >= 8 {
-    fusedPass(FusedGRUAfter<T, EightRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.order)
+    fusedPass(FusedGRUAfter<T, EightRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
   } else {
-    fusedPass(FusedGRUAfter<T, FourRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.order)
+    fusedPass(FusedGRUAfter<T, FourRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
   }
 }
 
 @inlinable @inline(__always)
-func fusedGRUBefore<T: KernelTarget>(_ target: T.Type, _ a: borrowing FusedArguments<T.Scalar>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
-  if a.phases & 1 != 0 {
+func fusedGRUBefore<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
+  if a.pointee.phases & 1 != 0 {
     if T.tileRows >= 8 {
-      fusedPass(FusedGRUBeforeGates<T, EightRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.order)
+      fusedPass(FusedGRUBeforeGates<T, EightRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
     } else {
-      fusedPass(FusedGRUBeforeGates<T, FourRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.order)
+      fusedPass(FusedGRUBeforeGates<T, FourRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
     }
   }
-  if a.phases & 2 != 0 {
-    fusedPass(FusedGRUBeforeCandidate<T>.self, a, x, backwards: backwards, a.candidateOrder)
+  if a.pointee.phases & 2 != 0 {
+    fusedPass(FusedGRUBeforeCandidate<T>.self, a, x, backwards: backwards, a.pointee.candidateOrder)
   }
 }
 
 /// Steps of a layer; see ``FusedArguments``. The panels go to and fro, so that a half of the weights is still in the cache
 /// where the whole does not fit.
 @inlinable @inline(__always)
-public func fusedSequenceBody<T: KernelTarget>(_ target: T.Type, _ arguments: FusedArguments<T.Scalar>) {
-  var a = arguments
-  var step = 0
-  while step < a.steps {
-    let x = a.x + step &* a.xStepStride
-    let backwards = (step &+ a.firstStep) & 1 == 1
-    switch a.cellKind {
-    case .vanillaTanh, .vanillaRelu:
-      fusedPass(FusedVanilla<T>.self, a, x, backwards: backwards, a.order)
-    case .lstm: fusedLSTM(T.self, a, x, backwards)
-    case .gruBefore: fusedGRUBefore(T.self, a, x, backwards)
-    case .gruAfter: fusedGRUAfter(T.self, a, x, backwards)
+public func fusedSequenceBody<T: KernelTarget>(_ target: T.Type, _ arguments: UnsafePointer<FusedArguments<T.Scalar>>) {
+  // A step alone, the case of a stream, has no time for a copy of its arguments.
+  if arguments.pointee.steps == 1 {
+    return fusedStep(T.self, arguments, x: fusedSource(arguments), backwards: arguments.pointee.firstStep & 1 == 1)
+  }
+  var a = arguments.pointee
+  withUnsafeMutablePointer(to: &a) { a in
+    var step = 0
+    while step < arguments.pointee.steps {
+      fusedStep(
+        T.self, UnsafePointer(a), x: fusedSource(UnsafePointer(a)), backwards: (step &+ arguments.pointee.firstStep) & 1 == 1)
+      let hidden = a.pointee.hidden
+      a.pointee.hidden = a.pointee.nextHidden
+      a.pointee.nextHidden = hidden
+      a.pointee.x += a.pointee.xStepStride
+      a.pointee.input += a.pointee.inputStepStride
+      a.pointee.output = a.pointee.output.map { $0 + a.pointee.outputStepStride }
+      step &+= 1
     }
-    if let output = a.output, a.phases & 2 != 0 {
-      let first = a.firstPanel &* T.width
-      let count = min(a.depth &- first, a.panelCount &* T.width)
-      var row = 0
-      while row < a.rows {
-        let from = UnsafePointer(a.nextHidden) + (row &* a.stateStride &+ first)
-        let to = output + (step &* a.outputStepStride &+ row &* a.outputRowStride &+ first)
-        var j = 0
-        while j &+ T.width <= count {
-          T.store(T.load(from + j), to + j)
-          j &+= T.width
-        }
-        while j < count {
-          to[j] = from[j]
-          j &+= 1
-        }
-        row &+= 1
-      }
+  }
+}
+
+/// X W_x + b of the next step, or where it will be.
+@inlinable @inline(__always)
+func fusedSource<Scalar>(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar> {
+  a.pointee.inputDepth > 0 ? UnsafePointer(a.pointee.inputSums) : a.pointee.x
+}
+
+@inlinable @inline(__always)
+func prefetch<Scalar>(_ p: UnsafePointer<Scalar>, count: Int) {
+  var line = UnsafeRawPointer(p)
+  let end = line + count &* MemoryLayout<Scalar>.stride
+  while line < end {
+    rnn_cpu_prefetch(line)
+    line += 64
+  }
+}
+
+@inlinable @inline(__always)
+func fusedStep<T: KernelTarget>(
+  _ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, x: UnsafePointer<T.Scalar>, backwards: Bool
+) {
+  if a.pointee.panelCount &* T.width < a.pointee.depth {
+    // Another thread has written these. All lines at once, as each is some 100 ns away.
+    prefetch(a.pointee.phases == 2 ? a.pointee.term : a.pointee.hidden, count: a.pointee.depth)
+    prefetch(a.pointee.input, count: a.pointee.inputDepth)
+  }
+  switch a.pointee.cellKind {
+  case .vanillaTanh, .vanillaRelu: fusedPass(FusedVanilla<T>.self, a, x, backwards: backwards, a.pointee.order)
+  case .lstm: fusedLSTM(T.self, a, x, backwards)
+  case .gruBefore: fusedGRUBefore(T.self, a, x, backwards)
+  case .gruAfter: fusedGRUAfter(T.self, a, x, backwards)
+  }
+  guard let output = a.pointee.output, a.pointee.phases & 2 != 0 else { return }
+  let first = a.pointee.firstPanel &* T.width
+  let count = min(a.pointee.depth &- first, a.pointee.panelCount &* T.width)
+  var row = 0
+  while row < a.pointee.rows {
+    let from = UnsafePointer(a.pointee.nextHidden) + (row &* a.pointee.stateStride &+ first)
+    let to = output + (row &* a.pointee.outputRowStride &+ first)
+    var j = 0
+    while j &+ T.width <= count {
+      T.store(T.load(from + j), to + j)
+      j &+= T.width
     }
-    let hidden = a.hidden
-    a.hidden = a.nextHidden
-    a.nextHidden = hidden
-    step &+= 1
+    while j < count {
+      to[j] = from[j]
+      j &+= 1
+    }
+    row &+= 1
   }
 }

@@ -10,6 +10,9 @@ public protocol KernelFloat: SIMDScalar, BinaryFloatingPoint, Codable, Sendable 
   /// Logical lanes of every horizontal sum, the same on every instruction set.
   static var reductionLanes: Int { get }
 
+  /// Bits of a stored weight of half the size, the high half of a number; 0 where there are none.
+  static var halfWidth: Bits { get }
+
   static var signShift: Bits { get }
   static var magnitudeMask: Bits { get }
   static var infinityBits: Bits { get }
@@ -49,6 +52,8 @@ public protocol KernelFloat: SIMDScalar, BinaryFloatingPoint, Codable, Sendable 
 extension Float: KernelFloat {
   public typealias Bits = Int32
   @inlinable @inline(__always) public static var reductionLanes: Int { 16 }
+  /// bfloat16.
+  @inlinable @inline(__always) public static var halfWidth: Int32 { 16 }
   @inlinable @inline(__always) public static var signShift: Int32 { 31 }
   @inlinable @inline(__always) public static var magnitudeMask: Int32 { 0x7fff_ffff }
   @inlinable @inline(__always) public static var infinityBits: Int32 { 0x7f80_0000 }
@@ -99,6 +104,7 @@ extension Float: KernelFloat {
 extension Double: KernelFloat {
   public typealias Bits = Int64
   @inlinable @inline(__always) public static var reductionLanes: Int { 8 }
+  @inlinable @inline(__always) public static var halfWidth: Int64 { 0 }
   @inlinable @inline(__always) public static var signShift: Int64 { 63 }
   @inlinable @inline(__always) public static var magnitudeMask: Int64 { 0x7fff_ffff_ffff_ffff }
   @inlinable @inline(__always) public static var infinityBits: Int64 { 0x7ff0_0000_0000_0000 }

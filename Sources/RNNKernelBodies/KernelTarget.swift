@@ -31,6 +31,9 @@ extension KernelTarget {
     UnsafeMutableRawPointer(p).storeBytes(of: v, as: Vector.self)
   }
 
+  @inlinable @inline(__always)
+  static func loadBits(_ p: UnsafePointer<Scalar>) -> Mask { UnsafeRawPointer(p).loadUnaligned(as: Mask.self) }
+
   /// The first `lanes` of a vector, the others zero.
   @inlinable @inline(__always)
   public static func load(_ p: UnsafePointer<Scalar>, lanes: Int) -> Vector {

@@ -11,6 +11,8 @@ public protocol ColumnTile {
   init(_ p: UnsafePointer<Scalar>)
   func store(_ p: UnsafeMutablePointer<Scalar>)
   mutating func addProduct(_ a: Target.Vector, _ b: Self)
+  /// Adds a times the low halves of the words at `p`, as the high halves of numbers, and then b times their high halves.
+  mutating func addProducts(_ a: Target.Vector, _ b: Target.Vector, words p: UnsafePointer<Scalar>)
   mutating func add(_ other: Self)
 }
 
@@ -26,6 +28,13 @@ public struct OneColumn<Target: KernelTarget>: ColumnTile {
   @inlinable @inline(__always) public func store(_ p: UnsafeMutablePointer<Scalar>) { Target.store(v, p) }
   @inlinable @inline(__always)
   public mutating func addProduct(_ a: Target.Vector, _ b: Self) { v = Target.multiplyAdd(a, b.v, v) }
+  @inlinable @inline(__always)
+  public mutating func addProducts(_ a: Target.Vector, _ b: Target.Vector, words p: UnsafePointer<Scalar>) {
+    let words = Target.loadBits(p)
+    let half = Target.Mask(repeating: Scalar.halfWidth)
+    v = Target.multiplyAdd(a, Target.vector(words &<< half), v)
+    v = Target.multiplyAdd(b, Target.vector(words & (Target.Mask(repeating: -1) &<< half)), v)
+  }
   @inlinable @inline(__always) public mutating func add(_ other: Self) { v = v + other.v }
 }
 
@@ -55,6 +64,11 @@ public struct Beside<First: ColumnTile, Rest: ColumnTile>: ColumnTile where Firs
   public mutating func addProduct(_ a: Target.Vector, _ b: Self) {
     first.addProduct(a, b.first)
     rest.addProduct(a, b.rest)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProducts(_ a: Target.Vector, _ b: Target.Vector, words p: UnsafePointer<Scalar>) {
+    first.addProducts(a, b, words: p)
+    rest.addProducts(a, b, words: p + Self.offset)
   }
   @inlinable @inline(__always)
   public mutating func add(_ other: Self) {

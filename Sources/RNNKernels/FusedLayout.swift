@@ -41,16 +41,51 @@ public struct FusedLayout: Sendable {
     }
   }
 
-  /// Packs the recurrent weights [G · H, H] of this layout's gates: [panels, H, G, width].
-  public func pack<Scalar: KernelScalar>(_ source: UnsafePointer<Scalar>, into panels: UnsafeMutablePointer<Scalar>) {
-    let lineWidth = gates &* width
-    panels.update(repeating: 0, count: rowWidth &* units)
-    for gate in 0..<gates {
-      for unit in 0..<units {
-        let row = source + (gate &* units &+ unit) &* units
-        let column = panels + (unit / width &* units &* lineWidth &+ gate &* width &+ unit % width)
-        for k in 0..<units { column[k &* lineWidth] = row[k] }
+  /// Packs weights [G · H, depth] of this layout's gates: [panels, depth, G, width].
+  public func pack<Scalar: KernelScalar>(
+    _ source: UnsafePointer<Scalar>, depth: Int, into panels: UnsafeMutablePointer<Scalar>
+  ) {
+    panels.update(repeating: 0, count: rowWidth &* depth)
+    forEachRow { place, row in
+      let from = source + row &* depth
+      let column = panels + (place.panel &* depth &* lineWidth &+ place.column)
+      for k in 0..<depth { column[k &* lineWidth] = from[k] }
+    }
+  }
+
+  /// The same as bfloat16: [panels, ⌈depth / 2⌉, G, width] words, with k in the low halves and k + 1 in the high ones.
+  public func packWords(_ source: UnsafePointer<Float>, depth: Int, into panels: UnsafeMutablePointer<Float>) {
+    let lines = FusedLayout.wordLines(depth)
+    panels.update(repeating: 0, count: rowWidth &* lines)
+    forEachRow { place, row in
+      let from = source + row &* depth
+      let column = panels + (place.panel &* lines &* lineWidth &+ place.column)
+      for line in 0..<lines {
+        let high = 2 &* line &+ 1 < depth ? from[2 &* line &+ 1].bfloat16Bits : 0
+        column[line &* lineWidth] = Float(bitPattern: from[2 &* line].bfloat16Bits | high << 16)
       }
     }
+  }
+
+  /// Lines of words for so many lines of weights.
+  public static func wordLines(_ depth: Int) -> Int { (depth &+ 1) / 2 }
+
+  private var lineWidth: Int { gates &* width }
+
+  /// Calls `body` with the place in the panels of each row of a weight matrix.
+  private func forEachRow(_ body: (_ place: (panel: Int, column: Int), _ row: Int) -> Void) {
+    for gate in 0..<gates {
+      for unit in 0..<units {
+        body((unit / width, gate &* width &+ unit % width), gate &* units &+ unit)
+      }
+    }
+  }
+}
+
+extension Float {
+  /// The nearest bfloat16, ties to even; NaN stays NaN.
+  var bfloat16Bits: UInt32 {
+    if isNaN { return bitPattern >> 16 | 0x40 }
+    return (bitPattern &+ 0x7fff &+ (bitPattern >> 16 & 1)) >> 16
   }
 }

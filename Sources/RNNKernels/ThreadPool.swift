@@ -9,7 +9,7 @@ import Synchronization
 /// steal time from the very threads that are waited for, where processors are shared. A forked child begins without
 /// workers.
 public enum ThreadPool {
-  private static let largestCount = 1024
+  public static let largestCount = 1024
   /// Some 20 µs: longer than the gap between two products of a pass, much shorter than a time slice.
   private static let spinCount = 2_000
 
@@ -27,11 +27,16 @@ public enum ThreadPool {
   }()
 
   private typealias Call = (Int) -> Void
+  /// What each thread of a job calls, with its part. Plain pointers: counting references to a closure would cost more than a short job.
+  public typealias Body = @convention(c) (_ context: UnsafeRawPointer, _ part: Int) -> Void
 
   /// The words that threads share; each on a cache line of its own.
   private struct Shared: ~Copyable {
     /// Job number · 2^16 + parts: one word, so that a worker that comes late never mixes two jobs.
     let job = Atomic<UInt64>(0)
+    /// The job's body, beside it so that both come in one transfer; `context` lives until all parts are done.
+    var body: Body?
+    var context: UnsafeRawPointer?
     private let padding1 = SIMD16<Int32>()
     let sleepers = Atomic<Int>(0)
     private let padding2 = SIMD16<Int32>()
@@ -57,6 +62,9 @@ public enum ThreadPool {
     return memory
   }()
 
+  /// For the parts of `runTogether`, which are all of the pool that computes.
+  public static let barrier = StepBarrier()
+
   /// What sleepers wait for; changes with every job. By itself, since the operating system is told its address.
   nonisolated(unsafe) private static let wakeUp: UnsafeMutablePointer<Atomic<UInt32>> = {
     let memory = UnsafeMutablePointer<Atomic<UInt32>>.allocate(capacity: 1)
@@ -64,56 +72,128 @@ public enum ThreadPool {
     return memory
   }()
 
-  /// The job's body; lives on the caller's stack until all parts are done.
-  nonisolated(unsafe) private static var body: UnsafePointer<Call>?
-
   /// Calls `body` once for each part, on as many threads, and returns when all are done.
   ///
   /// - Parameter parts: At most `limit`; 1 runs on the caller alone.
   public static func run(parts: Int, _ body: (Int) -> Void) {
-    guard parts > 1, begin() else {
-      for part in 0..<parts { body(part) }
-      return
-    }
-    let workers = min(parts, largestCount) - 1
-    guard startWorkers(workers) else {
-      shared.pointee.isBusy.store(false, ordering: .releasing)
-      for part in 0..<parts { body(part) }
-      return
-    }
+    if parts > 1, runTogether(parts: parts, body) { return }
+    for part in 0..<parts { body(part) }
+  }
+
+  /// `run` for parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
+  /// a thread cannot be had.
+  ///
+  /// - Parameter patience: Nanoseconds that the caller, when it is done, waits for the others before they are ``late``.
+  public static func runTogether(parts: Int, patience: UInt64 = .max, _ body: (Int) -> Void) -> Bool {
     withoutActuallyEscaping(body) { call in
       withUnsafePointer(to: call) { pointer in
-        Self.body = pointer
-        shared.pointee.pending.store(UInt32(workers), ordering: .relaxed)
-        let number = shared.pointee.job.load(ordering: .relaxed) >> 16 &+ 1
-        shared.pointee.job.store(number << 16 | UInt64(parts), ordering: .releasing)
-        wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
-          rnn_cpu_futex_wake(wakeUp, Int32.max)
+        runTogether(parts: parts, patience: patience, UnsafeRawPointer(pointer)) { context, part in
+          context.assumingMemoryBound(to: Call.self).pointee(part)
         }
-        call(0)
-        waitForWorkers()
-        Self.body = nil
       }
     }
+  }
+
+  /// The same without a closure: allocates nothing once the threads are there.
+  public static func runTogether(
+    parts: Int, patience: UInt64, _ context: UnsafeRawPointer, _ body: @escaping Body
+  ) -> Bool {
+    guard begin() else { return false }
+    let workers = min(parts, largestCount) - 1
+    guard parts <= largestCount, startWorkers(workers) else {
+      shared.pointee.isBusy.store(false, ordering: .releasing)
+      return false
+    }
+    shared.pointee.body = body
+    shared.pointee.context = context
+    shared.pointee.pending.store(UInt32(workers), ordering: .relaxed)
+    let number = shared.pointee.job.load(ordering: .relaxed) >> 16 &+ 1
+    shared.pointee.job.store(number << 16 | UInt64(parts), ordering: .releasing)
+    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+      rnn_cpu_futex_wake(wakeUp, Int32.max)
+    }
+    body(context, 0)
+    waitForWorkers(patience)
     shared.pointee.isBusy.store(false, ordering: .releasing)
+    return true
+  }
+
+  /// Whether `parts` threads would begin at once; if not, wakes those that sleep, for a later call: whoever has less to do than
+  /// it takes to wake a thread (some 50 µs) does it alone.
+  public static func isAwake(parts: Int) -> Bool {
+    if shared.pointee.workerCount.load(ordering: .relaxed) < parts - 1 {
+      guard begin() else { return false }
+      _ = startWorkers(min(parts, largestCount) - 1)
+      shared.pointee.isBusy.store(false, ordering: .releasing)
+      return false
+    }
+    if shared.pointee.sleepers.load(ordering: .relaxed) == 0 { return true }
+    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    rnn_cpu_futex_wake(wakeUp, Int32.max)
+    return false
   }
 
   private static func begin() -> Bool {
     !shared.pointee.isBusy.exchange(true, ordering: .acquiring)
   }
 
-  private static func waitForWorkers() {
+  private static func waitForWorkers(_ patience: UInt64) {
+    wait(patience) { shared.pointee.pending.load(ordering: .acquiring) == 0 }
+  }
+
+  /// Waits: a few loads, then pauses, and after some 20 µs it yields, as the others may need this processor.
+  @inline(__always)
+  fileprivate static func wait(_ patience: UInt64, until isDone: () -> Bool) {
     var spins = 0
-    while true {
-      let pending = shared.pointee.pending.load(ordering: .acquiring)
-      if pending == 0 { return }
-      if spins < spinCount {
-        spins += 1
-        rnn_cpu_pause()
-      } else {
+    var start: UInt64 = 0
+    while !isDone() {
+      spins &+= 1
+      if spins > spinCount {
+        if spins == spinCount &+ 1 { start = nanoseconds() }
         sched_yield()
+      } else if spins > 200 {
+        rnn_cpu_pause()
       }
+    }
+    if spins > spinCount, nanoseconds() &- start > patience { late() }
+  }
+
+  // MARK: - Threads that are kept waiting
+
+  private static let avoidedUntil = Atomic<UInt64>(0)
+  private static let avoidance = Atomic<UInt64>(shortestAvoidance)
+  private static let lateCount = Atomic<Int>(0)
+  private static var shortestAvoidance: UInt64 { 2_000_000 }
+  private static var longestAvoidance: UInt64 { 1_000_000_000 }
+
+  private static func nanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(bitPattern: Int64(time.tv_sec &* 1_000_000_000 &+ time.tv_nsec))
+  }
+
+  /// Whether threads may share work in which they wait for each other often. Not for a while after they were late: other processes
+  /// have the processors then, and every wait would be as long as a time slice.
+  public static var maySynchronize: Bool {
+    let until = avoidedUntil.load(ordering: .relaxed)
+    return until == 0 || nanoseconds() >= until
+  }
+
+  /// How often a thread was late.
+  public static var lateThreads: Int { lateCount.load(ordering: .relaxed) }
+
+  fileprivate static func late() {
+    lateCount.wrappingAdd(1, ordering: .relaxed)
+    let time = avoidance.load(ordering: .relaxed)
+    avoidedUntil.store(nanoseconds() &+ time, ordering: .relaxed)
+    avoidance.store(min(2 &* time, longestAvoidance), ordering: .relaxed)
+  }
+
+  /// Tells that threads shared work and none was late.
+  public static func wasPunctual() {
+    if avoidance.load(ordering: .relaxed) != shortestAvoidance {
+      avoidance.store(shortestAvoidance, ordering: .relaxed)
     }
   }
 
@@ -160,13 +240,14 @@ public enum ThreadPool {
           if shared.pointee.job.load(ordering: .sequentiallyConsistent) == seen {
             rnn_cpu_futex_wait(wakeUp, ticket)
           }
+          spins = 0
           shared.pointee.sleepers.wrappingSubtract(1, ordering: .sequentiallyConsistent)
         }
         job = shared.pointee.job.load(ordering: .acquiring)
       }
       seen = job
       guard index < Int(job & 0xffff) else { continue }
-      body?.pointee(index)
+      if let body = shared.pointee.body, let context = shared.pointee.context { body(context, index) }
       shared.pointee.pending.wrappingSubtract(1, ordering: .releasing)
     }
   }
@@ -187,4 +268,23 @@ public func slice(of count: Int, part index: Int, parts: Int, unit: Int) -> Rang
   let units = (count + unit - 1) / unit
   let begin = units * index / parts * unit, end = units * (index + 1) / parts * unit
   return min(begin, count)..<min(end, count)
+}
+
+/// Where the threads of one job wait for each other, again and again.
+public final class StepBarrier: Sendable {
+  private let arrived = Atomic<Int>(0)
+  private let generation = Atomic<Int>(0)
+
+  public init() {}
+
+  /// Returns when `count` threads are here. Whoever waits longer than `patience`, in nanoseconds, tells the pool.
+  public func wait(count: Int, patience: UInt64) {
+    let own = generation.load(ordering: .acquiring)
+    if arrived.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == count {
+      arrived.store(0, ordering: .relaxed)
+      generation.store(own &+ 1, ordering: .releasing)
+      return
+    }
+    ThreadPool.wait(patience) { generation.load(ordering: .acquiring) != own }
+  }
 }

@@ -36,7 +36,7 @@ func fillFloat32(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.layer_norm_forward = { layerNormForwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
   table.pointee.layer_norm_backward = { layerNormBackwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
   table.pointee.vector_width = Float32Target.width
-  table.pointee.fused_sequence = { fusedSequenceBody(Float32Target.self, arguments($0, FusedArguments<Float>.self)) }
+  table.pointee.fused_sequence = { fusedSequenceBody(Float32Target.self, $0.assumingMemoryBound(to: FusedArguments<Float>.self)) }
 }
 
 @inline(__always)
@@ -68,5 +68,5 @@ func fillFloat64(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.layer_norm_forward = { layerNormForwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
   table.pointee.layer_norm_backward = { layerNormBackwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
   table.pointee.vector_width = Float64Target.width
-  table.pointee.fused_sequence = { fusedSequenceBody(Float64Target.self, arguments($0, FusedArguments<Double>.self)) }
+  table.pointee.fused_sequence = { fusedSequenceBody(Float64Target.self, $0.assumingMemoryBound(to: FusedArguments<Double>.self)) }
 }

@@ -485,7 +485,7 @@ def elements(call: Call, name: str) -> Optional[int]:
         return call.world.parameter_elements()
     return {
         "input": T * N * I, "out_input_gradient": T * N * I, "tokens": T * N, "lengths": N,
-        "output": T * N * O, "output_gradient": T * N * O,
+        "output": T * N * O, "output_gradient": T * N * O, "initial_state": 2 * N * H, "final_state": 2 * N * H,
     }.get(name)
 
 
@@ -533,7 +533,8 @@ COUNTS = {"rnn_threads_set": 2, "rnn_loss_mse": ELEMENTS, "rnn_loss_mse_f64": EL
 CELL_OPTIONAL = {"hidden_state", "cell_state", "bias_ih", "bias_hh", "out_trace"}
 OPTIONAL = {
     "lengths", "state", "out_input_gradient", "final_state_gradient", "initial_state_gradient", "options", "out_length",
-    "class_weights", "out_gradient", "out_report", "input_lengths", "target_lengths", "flow", "out_T",
+    "class_weights", "out_gradient", "out_report", "input_lengths", "target_lengths", "flow", "out_T", "initial_state",
+    "final_state",
 }
 
 
@@ -1037,7 +1038,7 @@ def handle_cases(function: Function, parameter: Parameter, words: List[str]) -> 
 
 
 #: Outputs that may be an input, by rnn.h.
-IN_PLACE = {"out_gradient": ("logits", "prediction")}
+IN_PLACE = {"out_gradient": ("logits", "prediction"), "final_state": ("initial_state",)}
 
 
 def as_apart(function: Function, name: str) -> Callable[[Call], List[str]]:

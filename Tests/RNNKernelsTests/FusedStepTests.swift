@@ -130,10 +130,10 @@ final class FusedStepTests: XCTestCase {
       output.update(repeating: 55, count: steps * rows * (h + 1))
       weight.withUnsafeBufferPointer { weight in
         if cell == .gruBefore {
-          FusedLayout(units: h, gates: 2, width: layout.width).pack(weight.baseAddress!, into: panels)
-          FusedLayout(units: h, gates: 1, width: layout.width).pack(weight.baseAddress! + 2 * h * h, into: candidate)
+          FusedLayout(units: h, gates: 2, width: layout.width).pack(weight.baseAddress!, depth: h, into: panels)
+          FusedLayout(units: h, gates: 1, width: layout.width).pack(weight.baseAddress! + 2 * h * h, depth: h, into: candidate)
         } else {
-          layout.pack(weight.baseAddress!, into: panels)
+          layout.pack(weight.baseAddress!, depth: h, into: panels)
         }
       }
       for row in 0..<steps * rows {

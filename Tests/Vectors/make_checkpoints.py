@@ -7,7 +7,7 @@ NAME.npz has x and y in float64, and hn, cn where there is one recurrent module.
 """
 
 import argparse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -96,6 +96,69 @@ def main():
     both = torch.randn(8, 6)
     torch.save({"weight_ih_l0": both[:4, :3], "weight_hh_l0": both.T[:4, 4:].t().contiguous().t()}, FOLDER / "views.pt")
     save_arrays("views", weight_ih_l0=both[:4, :3], weight_hh_l0=both.T[:4, 4:])
+
+    lightning()
+    whole()
+
+
+class Classifier(nn.Module):
+    """As `torch.compile` names its parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3, eps=1e-3)
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+        self.head = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2, bias=False))
+
+    def forward(self, x):
+        x = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def lightning():
+    """A checkpoint as PyTorch Lightning arranges it: beside the model a loss with a weight, metrics, callbacks and an optimizer."""
+    model = Classifier()
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(3):
+        model(torch.randn(4, 6, 3) * 2 + 1).square().sum().backward()
+        optimizer.step()
+    model.eval()
+    x = torch.randn(2, 5, 3)
+    save_arrays("lightning", x=x, y=model(x))
+    torch.save(
+        {
+            "epoch": 2,
+            "global_step": 3,
+            "pytorch-lightning_version": "2.5.0",
+            "state_dict": {
+                **{f"model._orig_mod.{name}": value for name, value in model.state_dict().items()},
+                "criterion.weight": torch.ones(2),
+                "accuracy.correct": torch.zeros(2, dtype=torch.int64),
+            },
+            "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 3}}}},
+            "callbacks": {"ModelCheckpoint{'monitor': 'loss'}": {"best_model_score": torch.tensor(0.25), "dirpath": PurePosixPath("runs")}},
+            "optimizer_states": [optimizer.state_dict()],
+            "lr_schedulers": [],
+            "hyper_parameters": {"rate": 0.1, "options": argparse.Namespace(layers=1)},
+        },
+        FOLDER / "lightning.ckpt",
+    )
+
+
+def whole():
+    """Modules that are saved whole say what a state_dict does not."""
+    modules = nn.ModuleDict({
+        "table": nn.Embedding(7, 3), "rnn": nn.RNN(3, 4, nonlinearity="relu", batch_first=True), "norm": nn.LayerNorm(4, eps=1e-3),
+        "gru": nn.GRU(4, 5, bidirectional=True, batch_first=True, dropout=0.25, num_layers=2), "batch": nn.BatchNorm1d(10, eps=1e-2),
+        "fc": nn.Linear(10, 2, bias=False),
+    })  # fmt: skip
+    nn.init.uniform_(modules["batch"].running_mean)
+    modules.eval()
+    tokens = torch.randint(0, 7, (2, 5))
+    x = modules["norm"](modules["rnn"](modules["table"](tokens))[0])
+    x = modules["batch"](modules["gru"](x)[0].transpose(1, 2)).transpose(1, 2)
+    save_arrays("modules", x=tokens, y=modules["fc"](x))
+    torch.save(modules, FOLDER / "modules.pt")
 
 
 if __name__ == "__main__":

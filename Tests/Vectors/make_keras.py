@@ -143,6 +143,21 @@ def cases():
     x = keras.Input((5, 3))
     yield "nested", keras.Model(x, L.LSTM(3)(inner(L.Dense(4)(x)))), [features(13, 4, 5, 3)], (".keras", ".h5")
 
+    # Joins under a mask: Keras 3 writes how it makes the mask of a concatenation into the graph.
+    x = keras.Input((6, 3))
+    y = L.Masking()(x)
+    y = L.Concatenate()([L.GRU(3, return_sequences=True)(y), L.SimpleRNN(2, return_sequences=True)(y)])
+    z = L.LSTM(5, return_sequences=True)(y)
+    y = L.Add()([y, z])
+    y = L.Concatenate()([L.GRU(2, return_sequences=True)(y), z])
+    yield "joined", keras.Model(x, L.TimeDistributed(L.Dense(2))(y)), [masked(16, 0.0)], (".keras", ".h5")
+
+    yield "cells", sequential(
+        L.RNN(L.LSTMCell(4, activation="softsign"), return_sequences=True),
+        L.RNN(L.GRUCell(3, reset_after=False), return_sequences=True, go_backwards=True),
+        L.Bidirectional(L.RNN(L.SimpleRNNCell(2)), merge_mode="sum"),
+    ), [features(17, 4, 5, 3)], (".keras", ".h5")
+
     if MAJOR < 3:
         # The layers that ran on Nvidia's cuDNN. They do not run here; Keras itself converts their weights for the layers that do.
         from tensorflow.compat.v1.keras.layers import CuDNNGRU, CuDNNLSTM

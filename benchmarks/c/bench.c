@@ -1,7 +1,7 @@
 /* librnn from C, without Python and without peers: what is left of the machine's limits at each level.
  *
  *     bench [--seconds S] [--threads N]     tables; status 2 if a bar is missed
- *     bench --calls                         one line of JSON: what the calls cost that Python makes too
+ *     bench --calls                         one line of JSON: µs of the calls that Python makes too
  *
  * Figures are minima. A percentage is of the FMA peak that is measured in the same run. */
 #include "measure.h"
@@ -204,17 +204,70 @@ static void training(double peak, int threads) {
 
 /* ------------------------------------------------------------------------------------------------------- calls */
 
-/* The networks of harness/footprint.py: an LSTM of 16 units on 16 inputs. */
+/* A call of rnn_network_run_arrays, and one of rnn_lstm_forward: one step of one row. */
+struct arrays {
+  struct pass *pass;
+  float *initial, *final;
+  size_t count;
+};
+
+static struct arrays make_arrays(rnn_network *network, int has_initial) {
+  rnn_network_info info = RNN_NETWORK_INFO_INIT;
+  MUST(rnn_network_describe(network, &info));
+  struct arrays arrays = {make_pass(network, 1, 1, 0), NULL, numbers(info.state_elements), info.state_elements};
+  if (has_initial) arrays.initial = numbers(info.state_elements);
+  return arrays;
+}
+
+static void free_arrays(struct arrays arrays) {
+  free_pass(arrays.pass);
+  free(arrays.initial);
+  free(arrays.final);
+}
+
+static void run_arrays(void *context) {
+  const struct arrays *a = context;
+  const struct pass *p = a->pass;
+  MUST(rnn_network_run_arrays(p->network, p->T, p->N, p->x, p->T * p->N * p->inputs, NULL, 0, NULL, 0, a->initial,
+                              a->initial != NULL ? a->count : 0, p->y, p->T * p->N * p->outputs, a->final, a->count, NULL));
+}
+
+enum { UNITS = 16 };
+
+struct cell_arrays {
+  float *x, *h, *c, *weight_ih, *weight_hh, *bias, *out_h, *out_c;
+};
+
+static void lstm_step(void *context) {
+  const struct cell_arrays *a = context;
+  MUST(rnn_lstm_forward(1, UNITS, UNITS, a->x, a->h, a->c, a->weight_ih, a->weight_hh, a->bias, a->bias, a->out_h, a->out_c,
+                        NULL));
+}
+
+/* The networks and calls of harness/overhead.py. */
 static void calls(void) {
-  rnn_network *network = recurrent_network(LSTM, 16, 16, 0);
-  rnn_stream *stream = stream_of(network, 1);
-  struct pass *pass = make_pass(network, 1, 1, 0);
-  double times[2];
-  least_of_each((work *const[]){step, run}, (void *const[]){stream, pass}, 2, seconds, times);
-  printf("{\"stream_step_ns\": %.2f, \"network_run_ns\": %.2f}\n", 1e9 * times[0], 1e9 * times[1]);
-  free_pass(pass);
+  rnn_network *layer = recurrent_network(LSTM, UNITS, UNITS, 0), *chain = recurrent_network(LSTM, UNITS, UNITS, 4);
+  rnn_stream *stream = stream_of(layer, 1);
+  struct arrays plain = make_arrays(layer, 0), from_state = make_arrays(layer, 1), with_linear = make_arrays(chain, 0);
+  struct cell_arrays cell = {
+      numbers(UNITS), numbers(UNITS), numbers(UNITS), numbers(4 * UNITS * UNITS), numbers(4 * UNITS * UNITS),
+      numbers(4 * UNITS), numbers(UNITS), numbers(UNITS)};
+  const char *const names[] = {"rnn_stream_step", "rnn_network_run_arrays", "rnn_network_run_arrays, from a state",
+                               "rnn_network_run_arrays, with a linear layer", "rnn_lstm_forward"};
+  enum { CALLS = sizeof names / sizeof *names };
+  double times[CALLS];
+  least_of_each((work *const[]){step, run_arrays, run_arrays, run_arrays, lstm_step},
+                (void *const[]){stream, &plain, &from_state, &with_linear, &cell}, CALLS, seconds, times);
+  for (int i = 0; i < CALLS; i++) printf("%s\"%s\": %.4f", i == 0 ? "{" : ", ", names[i], 1e6 * times[i]);
+  printf("}\n");
+  float *const of_cell[] = {cell.x, cell.h, cell.c, cell.weight_ih, cell.weight_hh, cell.bias, cell.out_h, cell.out_c};
+  for (size_t i = 0; i < sizeof of_cell / sizeof *of_cell; i++) free(of_cell[i]);
+  free_arrays(plain);
+  free_arrays(from_state);
+  free_arrays(with_linear);
   rnn_stream_destroy(stream);
-  rnn_network_destroy(network);
+  rnn_network_destroy(chain);
+  rnn_network_destroy(layer);
 }
 
 int main(int count, char **arguments) {

@@ -77,8 +77,7 @@ def write(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
 
 def measure(options: argparse.Namespace, facts: Dict[str, Any]) -> List[Row]:
     quick = options.quick
-    bf16 = footprint.has_bf16()
-    rows = select((quick_grid if quick else grid)(bf16), split(options.kinds), split(options.cells), options.match)
+    rows = select((quick_grid if quick else grid)(), split(options.kinds), split(options.cells), options.match)
     if not rows:
         raise SystemExit("no configuration is left: see --list")
     settings = Settings(seconds=options.seconds or (0.1 if quick else 0.3), rounds=options.rounds or (3 if quick else 5))
@@ -110,11 +109,11 @@ def conclude(options: argparse.Namespace, facts: Dict[str, Any], rows: List[Row]
     (options.output / "results.md").write_text(report.markdown(rows, found, peaks, facts))
     print("\n" + report.table(rows, peaks))
     print(report.verdict_table(found))
-    held = footprint.held(facts["footprint"]) if facts.get("footprint") else []
-    if held:
-        print("\n" + footprint.text(held))
+    other = facts.get("footprint")
+    if other:
+        print("\n" + footprint.text(other))
     reasons = bars.failures(facts["missing"], rows, options.allow_missing)
-    reasons += [f"footprint: {fault}" for fault in facts.get("footprint", {}).get("faults", [])]
+    reasons += [f"footprint: {fault}" for fault in (other or {}).get("faults", [])]
     if not rows:
         reasons.append("nothing was measured")
     for reason in reasons:
@@ -122,7 +121,8 @@ def conclude(options: argparse.Namespace, facts: Dict[str, Any], rows: List[Row]
     print(f"\nwritten: {options.output}/results.json, results.md, chart.png")
     if max(facts["load"][0], facts.get("load_after", [0])[0]) > 1.5 * facts["cpus"]:
         print("the machine was busy: do not trust the figures")
-    return bars.exit_status(reasons, found, options.require_bars)
+    kept = not other or footprint.passed(other)
+    return bars.exit_status(reasons, found, options.require_bars, kept)
 
 
 def main(options: argparse.Namespace) -> int:

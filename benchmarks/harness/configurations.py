@@ -115,15 +115,14 @@ TRAININGS: List[Shape] = [
 STEPS = (16, 24, 32, 48, 64, 96, 128, 200, 256, 384, 512, 700, 1024)
 
 
-def grid(bf16: bool = False) -> List[Configuration]:
+def grid() -> List[Configuration]:
     """Every configuration, in the order of the table; GRU reset-before beside each reset-after row."""
     rows: List[Configuration] = []
     for hidden in STEPS:
         rows += [Configuration("step", cell, 1, 1, hidden, hidden) for cell in CELLS]
     for hidden in (16, 32, 64):
         rows += [Configuration("step", cell, 1, 1, 1, hidden) for cell in CELLS]
-    if bf16:
-        rows += [Configuration("step", cell, 1, 1, h, h, weights="bf16") for h in (256, 512, 1024) for cell in CELLS]
+    rows += [Configuration("step", cell, 1, 1, h, h, weights="bf16") for h in (256, 512, 1024) for cell in CELLS]
     for shape in SEQUENCES:
         cells = CELLS if shape in RNN_SEQUENCES else CELLS[:3]
         rows += [Configuration("sequence", cell, *shape) for cell in cells]
@@ -132,11 +131,10 @@ def grid(bf16: bool = False) -> List[Configuration]:
     return rows
 
 
-def quick_grid(bf16: bool = False) -> List[Configuration]:
+def quick_grid() -> List[Configuration]:
     """A few rows of each group: to see in minutes whether everything runs."""
     rows = [Configuration("step", cell, 1, 1, h, h) for h in (32, 128, 256) for cell in CELLS]
-    if bf16:
-        rows.append(Configuration("step", "lstm", 1, 1, 256, 256, weights="bf16"))
+    rows.append(Configuration("step", "lstm", 1, 1, 256, 256, weights="bf16"))
     for shape in ((100, 1, 64, 64, 1, 1), (37, 33, 101, 200, 1, 1)):
         rows += [Configuration("sequence", cell, *shape) for cell in CELLS[:3]]
     rows += [Configuration("training", cell, 35, 20, 200, 200, 2, 1) for cell in CELLS[:3]]

@@ -1,4 +1,4 @@
-"""The other limits: loading, memory, size, and what a call from Python costs over the same call from C."""
+"""The other limits: loading, memory, size, and (overhead.py) what a call from Python costs over the same call from C."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
+from . import overhead
 from .processes import ROOT, child_environment, pinned
 
 #: Measure: (at most, unit, what it is).
@@ -17,9 +18,6 @@ LIMITS = {
     "load_ms": (15.0, "ms", "load of librnn.so"),
     "resident_mb": (25.0, "MB", "resident memory after LSTM steps, a C program"),
     "size_mb": (10.0, "MB", "librnn.so, stripped"),
-    "stream_step_us": (0.5, "µs", "stream.step() over rnn_stream_step"),
-    "stream_step_x_us": (1.0, "µs", "stream.step(x) over rnn_stream_step"),
-    "layer_us": (5.0, "µs", "layer(x) over rnn_network_run"),
 }
 #: Without a limit: for comparison.
 FACTS = {
@@ -28,34 +26,6 @@ FACTS = {
     "python_resident_mb": ("MB", "resident memory of the same in Python, over NumPy's"),
 }
 
-#: Minima of an LSTM of 16 units on 16 inputs, the network of benchmarks/c/bench.c --calls.
-CALLS = """
-import json, sys, time
-import numpy as np
-import librnn
-librnn.set_num_threads(1)
-layer = librnn.LSTM(16, 16, seed=1)
-x = np.ones((1, 1, 16), np.float32)
-row = np.ones((1, 16), np.float32)
-bound, with_x = layer.stream(), layer.stream()
-bound.input[...] = row
-def least(call, count=2000, seconds=float(sys.argv[1])):
-    clock, best = time.perf_counter, 1e9
-    end, repeat = clock() + seconds, range(count)
-    while clock() < end:
-        start = clock()
-        for _ in repeat:
-            pass
-        empty = clock() - start
-        start = clock()
-        for _ in repeat:
-            call()
-        best = min(best, (clock() - start - empty) / count)
-    return best
-step, step_x = bound.step, with_x.step
-print(json.dumps({"stream_step": least(step), "stream_step_x": least(lambda: step_x(row)), "layer": least(lambda: layer(x)),
-                  "call": least(lambda: None)}))
-"""
 IMPORT = """
 import json, time
 import numpy as np
@@ -72,19 +42,13 @@ print(json.dumps({"import_ms": 1e3 * loaded, "python_resident_mb": resident() - 
 """
 
 
-def has_bf16() -> bool:
-    """Whether this librnn stores weights as bf16 on request."""
-    sys.path.insert(0, str(ROOT / "bindings/python/src"))
-    os.environ.setdefault("LIBRNN_LIBRARY", str(ROOT / "build/librnn.so"))
-    from .adapters.librnn import bf16_option
-
-    return bool(bf16_option())
-
-
 def output(command: Sequence[str], threads: int = 1) -> Any:
     cpus = pinned(threads)
+    environment = child_environment(threads, {"PYTHONPYCACHEPREFIX": str(ROOT / "build/bench/pycache")})
+    # Importing is timed as it is where the package is installed: compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     result = subprocess.run(
-        list(command), capture_output=True, text=True, check=True, env=child_environment(threads, {}),
+        list(command), capture_output=True, text=True, check=True, env=environment,
         preexec_fn=lambda: os.sched_setaffinity(0, set(cpus)),
     )  # fmt: skip
     return json.loads(result.stdout)
@@ -97,9 +61,10 @@ def peaks(counts: Sequence[int]) -> Dict[int, float]:
 
 
 def measure(quick: bool = False) -> Dict[str, Any]:
-    """Every measure of LIMITS and FACTS, the best of some fresh processes, and what could not be measured (faults)."""
+    """Every measure of LIMITS and FACTS, and the calls; the best of some fresh processes. `faults`: what could not be measured."""
     library, times = (ROOT / "build/librnn.so").resolve(), 3 if quick else 10
     found: Dict[str, float] = {"size_mb": library.stat().st_size / 1e6}
+    calls: Dict[str, Dict[str, float]] = {}
     faults: List[str] = []
 
     def least(command: Sequence[str], count: int) -> Dict[str, float]:
@@ -110,15 +75,11 @@ def measure(quick: bool = False) -> Dict[str, Any]:
         program = least([str(ROOT / "build/bench/rnn-footprint"), str(library)], times)
         found.update({key: program[key] for key in ("load_ms", "first_result_ms", "resident_mb")})
         found.update(least([sys.executable, "-c", IMPORT], times))
-        c = least([str(ROOT / "build/bench/rnn-bench"), "--calls"], times)
-        python = least([sys.executable, "-c", CALLS, "0.2" if quick else "0.5"], max(2, times // 3))
-        # step() is called as it is; the other two through a lambda, whose own cost is measured beside.
-        found["stream_step_us"] = 1e6 * python["stream_step"] - 1e-3 * c["stream_step_ns"]
-        found["stream_step_x_us"] = 1e6 * (python["stream_step_x"] - python["call"]) - 1e-3 * c["stream_step_ns"]
-        found["layer_us"] = 1e6 * (python["layer"] - python["call"]) - 1e-3 * c["network_run_ns"]
+        calls["c"] = least([str(ROOT / "build/bench/rnn-bench"), "--calls"], max(2, times // 3))
+        calls["python"] = least([sys.executable, str(overhead.__file__), "0.2" if quick else "0.5"], max(2, times // 3))
     except (OSError, subprocess.CalledProcessError, KeyError, ValueError) as error:
         faults.append(f"{error} {getattr(error, 'stderr', '') or ''}".strip())
-    return {"values": found, "faults": faults}
+    return {"values": found, "calls": calls, "faults": faults}
 
 
 @dataclass
@@ -139,13 +100,34 @@ def held(measured: Mapping[str, Any]) -> List[Held]:
         for key, (limit, unit, text) in LIMITS.items()
         if key in values
     ]
-    found += [Held(text, values[key], unit, 0.0, None) for key, (unit, text) in FACTS.items() if key in values]
-    return found
+    return found + [Held(text, values[key], unit, 0.0, None) for key, (unit, text) in FACTS.items() if key in values]
 
 
-def text(measures: Sequence[Held]) -> str:
+def calls(measured: Mapping[str, Any]) -> List[overhead.Overhead]:
+    """The calls from Python beside those from C."""
+    times = measured.get("calls", {})
+    return overhead.overheads(times.get("python", {}), times.get("c", {}))
+
+
+def passed(measured: Mapping[str, Any]) -> bool:
+    """Whether every limit is kept."""
+    return all(one.passed is not False for one in [*held(measured), *calls(measured)])
+
+
+def text(measured: Mapping[str, Any]) -> str:
     lines = ["footprint"]
-    for one in measures:
+    for one in held(measured):
         verdict = "" if one.passed is None else f"  below {one.limit:g} {one.unit}: {'PASS' if one.passed else 'FAIL'}"
         lines.append(f"  {one.text:50s} {one.value:8.3f} {one.unit}{verdict}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", overhead.text(calls(measured))])
+
+
+def main(quick: bool, require_bars: bool) -> int:
+    """Only this, without the peers: `run.py --only-footprint`. The statuses are those of a whole run."""
+    measured = measure(quick)
+    print(text(measured))
+    for fault in measured["faults"]:
+        print("FAILED RUN: " + fault)
+    if measured["faults"]:
+        return 1
+    return 2 if require_bars and not passed(measured) else 0

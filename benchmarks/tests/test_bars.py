@@ -90,6 +90,9 @@ def test_bars_change_the_status_only_on_request():
     assert exit_status([], found) == 0
     assert exit_status([], found, require_bars=True) == 2
     assert exit_status(["a reason"], found, require_bars=True) == 1
+    assert exit_status([], [], require_bars=True, limits_kept=True) == 0
+    assert exit_status([], [], require_bars=True, limits_kept=False) == 2
+    assert exit_status([], [], limits_kept=False) == 0
 
 
 def test_a_row_survives_the_file():
@@ -98,7 +101,7 @@ def test_a_row_survives_the_file():
 
 
 def test_every_row_of_the_grid_has_a_bar():
-    rows = grid(bf16=True)
+    rows = grid()
     assert {group(configuration) for configuration in rows} == set(BARS)
     assert len({configuration.name for configuration in rows}) == len(rows)
 

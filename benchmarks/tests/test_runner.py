@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import adapters, command, environments, footprint, runner
+from harness import adapters, command, environments, footprint, overhead, runner
 from harness.adapters.base import Adapter, reorder, restore
 from harness.bars import failures
 from harness.configurations import Configuration, grid, quick_grid
+from harness.processes import ROOT
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SEQUENCE = Configuration("sequence", "lstm", 3, 2, 4, 5)
@@ -137,3 +138,30 @@ def test_a_measure_at_its_limit_does_not_pass():
     assert [(one.value, one.passed) for one in footprint.held({"values": values})] == [
         (15.0, False), (9.9, True), (100.0, None),
     ]  # fmt: skip
+
+
+def test_a_call_is_held_against_the_same_call_from_c():
+    measured = {
+        "values": {"load_ms": 1.0},
+        "calls": {"python": {"stream.step()": 0.75, "layer(x)": 7.0, "cell(x, (h, c))": 9.0},
+                  "c": {"rnn_stream_step": 0.25, "rnn_network_run_arrays": 2.5, "rnn_lstm_forward": 1.0}},
+    }  # fmt: skip
+    assert [(one.case.statement, one.difference, one.passed) for one in footprint.calls(measured)] == [
+        ("stream.step()", 0.5, False), ("layer(x)", 4.5, True), ("cell(x, (h, c))", 8.0, None),
+    ]  # fmt: skip
+    assert not footprint.passed(measured)
+    measured["calls"]["python"]["stream.step()"] = 0.5
+    assert footprint.passed(measured)
+    assert not footprint.passed({**measured, "values": {"load_ms": 15.0}})
+    assert "stream.step()       0.500    0.250    0.250    0.5 PASS" in footprint.text(measured)
+
+
+def test_every_statement_runs_and_is_one_call_that_the_program_in_c_makes():
+    """And each limit of the calls has a row."""
+    librnn = pytest.importorskip("librnn")
+    for statement, names in overhead.names().items():
+        eval(statement, dict(names))
+    assert librnn.get_num_threads() >= 1
+    program = (ROOT / "benchmarks/c/bench.c").read_text()
+    assert all(f'"{case.c_call}"' in program for case in overhead.CASES)
+    assert [case.limit for case in overhead.CASES if case.limit] == [0.5, 1.0, 5.0]

@@ -1,7 +1,7 @@
-/* States: cloned, reset, stored as plain numbers, taken up by another network of the same layers. */
+/* States: cloned, reset, stored as plain numbers, taken up by another network with the same states. */
 #include "check.h"
 
-enum { T = 8, N = 2, I = 3, H = 6, L = 2 };
+enum { T = 8, N = 2, I = 3, H = 6, L = 2, V = 5 };
 
 static rnn_network *build(size_t hidden_size) {
   rnn_builder *builder = NULL;
@@ -13,6 +13,24 @@ static rnn_network *build(size_t hidden_size) {
   lstm.hidden_size = hidden_size;
   lstm.num_layers = L;
   MUST(rnn_builder_add_recurrent(builder, "lstm", NULL, &lstm));
+  MUST(rnn_builder_build(builder, NULL, &network));
+  rnn_builder_destroy(builder);
+  return network;
+}
+
+/** Another network, of tokens, with an LSTM of the same name and size. */
+static rnn_network *build_decoder(const char *name) {
+  rnn_builder *builder = NULL;
+  rnn_network *network = NULL;
+  MUST(rnn_builder_create(NULL, &builder));
+  MUST(rnn_builder_add_token_input(builder, "tokens"));
+  MUST(rnn_builder_add_one_hot(builder, "one_hot", NULL, V));
+  rnn_recurrent_options lstm = RNN_RECURRENT_OPTIONS_INIT;
+  lstm.cell = RNN_CELL_LSTM;
+  lstm.hidden_size = H;
+  lstm.num_layers = L;
+  MUST(rnn_builder_add_recurrent(builder, name, NULL, &lstm));
+  MUST(rnn_builder_add_linear(builder, "logits", NULL, V, 1));
   MUST(rnn_builder_build(builder, NULL, &network));
   rnn_builder_destroy(builder);
   return network;
@@ -79,6 +97,25 @@ int main(void) {
   MUST(rnn_stream_process(stream, T / 2, input + T / 2 * N * I, T / 2 * N * I, NULL, 0, output, COUNT(output)));
   CHECK(SAME_BITS(output, expected));
   rnn_stream_destroy(stream);
+
+  SECTION("a state of an encoder begins a decoder, whole or as a stream: what else is in the networks does not matter");
+  rnn_network *decoder = build_decoder("lstm"), *stranger = build_decoder("other");
+  const int64_t tokens[3 * N] = {0, 1, 2, 3, 4, 0};
+  float whole[3 * N * V], steps[3 * N * V];
+  MUST(rnn_stream_create(decoder, &stream_options, &stream));
+  MUST(rnn_state_write(restored, NULL, stored, COUNT(stored)));
+  MUST(rnn_stream_state_set(stream, restored));
+  MUST(rnn_stream_process(stream, 3, NULL, 0, tokens, COUNT(tokens), steps, COUNT(steps)));
+  MUST(rnn_network_run(decoder, 3, N, NULL, 0, tokens, COUNT(tokens), NULL, 0, restored, whole, COUNT(whole), NULL));
+  CHECK(SAME_BITS(whole, steps));
+  MUST(rnn_network_run(decoder, 3, N, NULL, 0, tokens, COUNT(tokens), NULL, 0, NULL, steps, COUNT(steps), NULL));
+  CHECK(!SAME_BITS(whole, steps)); /* from zeros */
+  rnn_stream_destroy(stream);
+  MUST(rnn_stream_create(stranger, &stream_options, &stream));
+  EXPECT(RNN_ERROR_SHAPE, rnn_stream_state_set(stream, restored)); /* a node of another name */
+  rnn_stream_destroy(stream);
+  rnn_network_destroy(stranger);
+  rnn_network_destroy(decoder);
 
   SECTION("reset is zero");
   MUST(rnn_state_reset(restored));

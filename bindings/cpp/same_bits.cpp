@@ -188,6 +188,10 @@ void network_functions() {
   network.run(batch, y, &copy, run);
   CHECK(same_bits(y, c_y) && same_bits(copy.read<Scalar>(), end) && same_bits(state.read<Scalar>(), begin));
   CHECK(copy.arrays().size() == 2 && copy.rows() == N);
+  std::vector<Scalar> final_state(end.size());
+  y.assign(y.size(), 0);
+  network.run_arrays(batch, begin, y, final_state, run);
+  CHECK(same_bits(y, c_y) && same_bits(final_state, end));
   state.reset();
   CHECK(!same_bits(state.read<Scalar>(), begin));
 

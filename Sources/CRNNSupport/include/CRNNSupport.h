@@ -19,6 +19,9 @@ int32_t rnn_cpu_processor_count(void);
 /** Tells the processor that this thread only waits. */
 void rnn_cpu_pause(void);
 
+/** Begins to bring a line of memory near, for reading. */
+static inline void rnn_cpu_prefetch(const void *_Nonnull address) { __builtin_prefetch(address); }
+
 /* ---- sleeping: a word that a thread waits for while it has a value ---- */
 
 void rnn_cpu_futex_wait(const void *_Nonnull word, uint32_t value);

@@ -4,24 +4,27 @@ import RNNKernels
 struct FusedScratch<Scalar: KernelScalar> {
   /// [N, W] each: H before and after a step, C, and a reset-before GRU's R ⊙ H and Z.
   var hidden, nextHidden, cell, term, update: UnsafeMutablePointer<Scalar>
-  /// For each thread what the kernel wants.
+  /// For each of `partCount` threads what the kernel wants.
   var sums: UnsafeMutablePointer<Scalar>
+  var partCount: Int
 }
 
 struct FusedScratchPlan {
-  private var stateCount = 0, sumCount = 0
+  private var stateCount = 0, partCount = 0
   private var offsets = (0, 0, 0, 0, 0, 0)
 
   mutating func include<Scalar: KernelScalar>(_ layer: RecurrentWeights<Scalar>, rowCount: Int) throws(RNNError) {
     guard layer.fusedCell != nil else { return }
     let width = FusedLayout.largestStateWidth(units: layer.hiddenSize)
     stateCount = max(stateCount, try checkedProduct(rowCount, width, of: "the state of a layer"))
-    // At most one thread for eight rows.
-    sumCount = max(sumCount, try checkedProduct(rowCount / 8 + 1, FusedArguments<Scalar>.sumCount, of: "sums of a layer"))
+    // At most one thread for eight rows, or for a panel.
+    partCount = max(partCount, rowCount / 8 + 1, min(ThreadPool.limit, width / 16))
   }
 
   /// - Parameter first: What all offsets count from.
   mutating func reserve(in plan: inout MemoryPlan, from first: Int) throws(RNNError) {
+    // The largest of any precision: 24 vectors.
+    let sumCount = try checkedProduct(partCount, FusedArguments<Float>.sumCount, of: "sums of a layer")
     func state() throws(RNNError) -> Int { try plan.reserve(stateCount) - first }
     offsets = (try state(), try state(), try state(), try state(), try state(), try plan.reserve(sumCount) - first)
   }
@@ -29,7 +32,7 @@ struct FusedScratchPlan {
   func scratch<Scalar: KernelScalar>(_ base: UnsafeMutablePointer<Scalar>) -> FusedScratch<Scalar> {
     FusedScratch(
       hidden: base + offsets.0, nextHidden: base + offsets.1, cell: base + offsets.2, term: base + offsets.3,
-      update: base + offsets.4, sums: base + offsets.5)
+      update: base + offsets.4, sums: base + offsets.5, partCount: partCount)
   }
 }
 
@@ -47,11 +50,11 @@ extension RecurrentWeights {
     let width = layout.stateWidth, rowWidth = layout.rowWidth
     // X W_x + b of all steps.
     if usesThreads {
-      fused.inputWeight.multiplyOnThreads(
+      fused.inputWeight?.multiplyOnThreads(
         kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
         output: gates, outputRowStride: rowWidth)
     } else {
-      fused.inputWeight.multiply(
+      fused.inputWeight?.multiply(
         kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
         output: gates, outputRowStride: rowWidth)
     }
@@ -74,20 +77,93 @@ extension RecurrentWeights {
       arguments.xStepStride = 0 &- arguments.xStepStride
       arguments.outputStepStride = 0 &- arguments.outputStepStride
     }
-    let parts = usesThreads ? threadParts(batch) : 1
-    if parts > 1 {
+    switch usesThreads ? sharing(batch, layout, most: scratch.partCount) : .none {
+    case .rows(let parts):
       let kernels = copy kernels
       let whole = arguments
       ThreadPool.run(parts: parts) { part in
         kernels.fusedSequence(whole.rows(slice(of: n, part: part, parts: parts, unit: 8), part: part))
       }
-    } else {
+    case .panels(let parts):
+      let done = sharePanels(kernels, arguments, parts: parts)
+      if done < steps { kernels.fusedSequence(arguments.steps(from: done)) }
+    case .none:
       kernels.fusedSequence(arguments)
     }
 
     let final = steps & 1 == 1 ? scratch.nextHidden : first
     if final != hidden { copyRows(final, width, to: hidden, h, rows: n, count: h) }
     if !isInPlace, self.cell.hasCellState { copyRows(cells, width, to: cell, h, rows: n, count: h) }
+  }
+
+  /// How threads share a layer's steps.
+  private enum Sharing {
+    case none
+    /// Each has rows of its own, and waits for nobody.
+    case rows(parts: Int)
+    /// Each has panels of its own, whose weights stay in its cache; all wait for each other in every step.
+    case panels(parts: Int)
+  }
+
+  /// Multiply-adds of a step from which on its panels are shared: some 1 µs on one thread, where waiting takes 0.2.
+  private static var sharedStepWork: Int { 48 << 10 }
+
+  private func sharing(_ batch: SequenceBatch, _ layout: FusedLayout, most: Int) -> Sharing {
+    let n = batch.rowCount, stepWork = n &* gateWidth &* stateSize
+    let rowParts = threadParts(batch)
+    let panelParts = min(ThreadPool.parts(multiplyAdds: batch.stepCount &* stepWork, units: layout.panelCount), most)
+    guard panelParts > 1, stepWork >= Self.sharedStepWork, ThreadPool.maySynchronize else { return rowParts > 1 ? .rows(parts: rowParts) : .none }
+    if rowParts == 1 { return .panels(parts: panelParts) }
+    // The work of the thread that has most of it, as a part of the whole; waiting costs some 5 percent.
+    let largest = (0..<rowParts).reduce(0) { max($0, slice(of: n, part: $1, parts: rowParts, unit: 8).count) }
+    let byRows = Double(largest) / Double(n)
+    let panels = (layout.panelCount + panelParts - 1) / panelParts
+    let byPanels = 1.05 * Double(panels) / Double(layout.panelCount)
+    return byPanels < byRows ? .panels(parts: panelParts) : .rows(parts: rowParts)
+  }
+
+  /// Steps on threads that share panels. If one of them keeps the others waiting, the caller goes on alone.
+  ///
+  /// - Returns: The steps done: 0 if the threads are busy.
+  private func sharePanels(
+    _ kernels: borrowing KernelTable<Scalar>, _ whole: FusedArguments<Scalar>, parts: Int
+  ) -> Int {
+    let kernels = copy kernels
+    let hasTwoPhases = whole.cellKind == .gruBefore
+    // More than one thread takes for a step, even from memory.
+    let patience = UInt64(50_000 + whole.rows &* gateWidth &* stateSize / 8)
+    let lateThreads = ThreadPool.lateThreads
+    // The step after which all stop: written by the caller before a barrier, and read by the others after it.
+    var lastStep = whole.steps &- 1
+    let isDone = withUnsafeMutablePointer(to: &lastStep) { lastStep in
+      ThreadPool.runTogether(parts: parts) { part in
+        var own = whole
+        let panels = slice(of: whole.panelCount, part: part, parts: parts, unit: 1)
+        (own.firstPanel, own.panelCount) = (panels.lowerBound, panels.count)
+        own.sums += part &* FusedArguments<Scalar>.sumCount
+        own.steps = 1
+        var step = 0
+        while step <= lastStep.pointee {
+          own.firstStep = step
+          if hasTwoPhases {
+            own.phases = 1
+            kernels.fusedSequence(own)
+            ThreadPool.barrier.wait(count: parts, patience: patience)
+            own.phases = 2
+          }
+          kernels.fusedSequence(own)
+          if part == 0, ThreadPool.lateThreads &- lateThreads >= 2 { lastStep.pointee = step }
+          ThreadPool.barrier.wait(count: parts, patience: patience)
+          swap(&own.hidden, &own.nextHidden)
+          own.x += own.xStepStride
+          own.output = own.output.map { $0 + own.outputStepStride }
+          step &+= 1
+        }
+      }
+    }
+    guard isDone else { return 0 }
+    if ThreadPool.lateThreads == lateThreads { ThreadPool.wasPunctual() }
+    return lastStep &+ 1
   }
 
   private func copyRows(
@@ -109,6 +185,7 @@ extension FusedWeights.Layer {
       self.cell, order: order, candidateOrder: candidateOrder, depth: layout.units, steps: steps, rows: rows,
       panelCount: layout.panelCount, width: layout.width, x: x, weight: weight, hidden: hidden, nextHidden: nextHidden,
       sums: scratch.sums)
+    arguments.isBFloat16 = isBFloat16
     arguments.candidateWeight = candidateWeight
     arguments.candidateBias = candidateBias
     (arguments.cell, arguments.term, arguments.update) = (cell, scratch.term, scratch.update)
@@ -117,6 +194,17 @@ extension FusedWeights.Layer {
 }
 
 extension FusedArguments {
+  /// The steps that are left when so many are done.
+  fileprivate func steps(from first: Int) -> Self {
+    var result = self
+    result.steps -= first
+    result.firstStep += first
+    result.x += first &* xStepStride
+    result.output = output.map { $0 + first &* outputStepStride }
+    if first & 1 == 1 { swap(&result.hidden, &result.nextHidden) }
+    return result
+  }
+
   /// The same steps of some of the rows, as the work of thread `part`.
   fileprivate func rows(_ own: Range<Int>, part: Int) -> Self {
     var result = self

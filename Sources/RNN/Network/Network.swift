@@ -232,22 +232,80 @@ public final class Network: Sendable {
   ) throws(RNNError) {
     let weights = try weights(Scalar.self)
     let checked = try CheckedSequence(architecture, input, output: output, state: state)
+    var temporary: NetworkState?
+    try run(checked, weights) { () throws(RNNError) in
+      try beginState(&state, temporary: &temporary, rows: input.batchSize, weights).values
+    }
+    withExtendedLifetime(temporary) {}
+  }
+
+  /// The same with the states as arrays of the caller: all of a state's values in order, each array [L·D, N, H].
+  ///
+  /// - Parameters:
+  ///   - initialState: nil begins with zeros, or with the learned initial state.
+  ///   - finalState: Receives the state after each row's last step; nil drops it. May be the memory of `initialState`.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  public func run<Scalar: KernelScalar>(
+    _ input: SequenceInput<Scalar>, initialState: UnsafeBufferPointer<Scalar>?,
+    finalState: UnsafeMutableBufferPointer<Scalar>?, output: UnsafeMutableBufferPointer<Scalar>
+  ) throws(RNNError) {
+    let weights = try weights(Scalar.self)
+    let checked = try CheckedSequence(architecture, input, output: output, state: nil)
+    let rows = checked.rowCount
+    let count = try checkedProduct(architecture.stateCount, rows, of: "the state")
+    func check(_ given: Int, _ name: String) throws(RNNError) {
+      guard given >= count else {
+        throw RNNError(
+          .bufferTooSmall, "\(name)_count is \(given), expected at least \(count) = N*\(architecture.stateCount)")
+      }
+    }
+    if let initialState { try check(initialState.count, "initial_state") }
+    if let finalState { try check(finalState.count, "final_state") }
+    var temporary: AlignedBuffer<Scalar>?
+    try run(checked, weights) { () throws(RNNError) in
+      let values: UnsafeMutablePointer<Scalar>
+      if let memory = finalState?.baseAddress {
+        values = memory
+      } else {
+        let memory = try makeBuffer(Scalar.self, count: count, for: "the state of \(rows) rows")
+        values = memory.baseAddress
+        temporary = memory
+      }
+      if let initial = initialState?.baseAddress {
+        if initial != UnsafePointer(values) { values.update(from: initial, count: count) }
+      } else {
+        weights.writeInitialState(values, rows: rows)
+      }
+      return values
+    }
+    withExtendedLifetime(temporary) {}
+  }
+
+  /// A checked run.
+  ///
+  /// - Parameter begin: Gives the memory of the state, filled with the initial one. Called when nothing else can fail: what it
+  ///   returns becomes the final state.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  private func run<Scalar: KernelScalar>(
+    _ checked: CheckedSequence<Scalar>, _ weights: Weights<Scalar>,
+    begin: () throws(RNNError) -> UnsafeMutablePointer<Scalar>
+  ) throws(RNNError) {
+    let (stepCount, rowCount) = (checked.stepCount, checked.rowCount)
     // Chunks of steps keep the memory small and the gates in the cache; by the contract they change no bit.
     let rowsPerChunk = 1024
-    let steps =
-      architecture.isStreamable
-      ? max(1, min(input.sequenceLength, rowsPerChunk / input.batchSize)) : input.sequenceLength
-    let workspace = try Workspace(weights, stepCount: steps, rowCount: input.batchSize, keepsTrace: false)
+    let steps = architecture.isStreamable ? max(1, min(stepCount, rowsPerChunk / rowCount)) : stepCount
+    let workspace = try Workspace(weights, stepCount: steps, rowCount: rowCount, keepsTrace: false)
     let fused = try weights.fusedWeights()
-    var temporary: NetworkState?
-    let values = try beginState(&state, temporary: &temporary, rows: input.batchSize, weights).values
+    let values = try begin()
     withNumericMode {
       var first = 0
       repeat {
-        let count = min(steps, input.sequenceLength - first)
-        let rows = first * input.batchSize
+        let count = min(steps, stepCount - first)
+        let rows = first * rowCount
         let batch = SequenceBatch(
-          stepCount: count, rowCount: input.batchSize, lengths: checked.lengths, mask: checked.mask, firstStep: first)
+          stepCount: count, rowCount: rowCount, lengths: checked.lengths, mask: checked.mask, firstStep: first)
         let chunk = PassInput(
           features: checked.features.map { $0 + rows * architecture.inputSize },
           tokens: checked.tokens.map { $0 + rows * architecture.tokenCount })
@@ -255,10 +313,9 @@ public final class Network: Sendable {
         weights.forward(
           batch, chunk, state: values, output: checked.output + place, workspace: workspace, dropout: nil, fused: fused)
         first += count
-      } while first < input.sequenceLength
+      } while first < stepCount
       checked.finish(architecture, state: values)
     }
-    withExtendedLifetime(temporary) {}
   }
 
   /// As `run`, with dropout, and keeps what `backward` needs.

@@ -2,9 +2,18 @@ import RNNKernels
 
 /// A network, a state and all memory of a step, made beforehand: for one step at a time in real time.
 ///
-/// A step allocates nothing, takes no lock and makes no system call. It belongs to one thread at a time. It keeps the weights it
-/// was made with, until `reset`.
+/// A step allocates nothing, takes no lock and makes no system call; on several threads it does wait for them, and may wake them. It
+/// belongs to one thread at a time. It keeps the weights it was made with, until `reset`.
 public final class NetworkStream {
+  /// How a stream keeps the weights of recurrent layers.
+  public enum WeightStorage: Sendable {
+    /// As they are.
+    case full
+    /// Rounded to the nearest bfloat16: half the bytes, for one row whose weights exceed the cache. A relative error of at most
+    /// 2⁻⁹ of each weight; sums and state stay float32.
+    case bfloat16
+  }
+
   public let network: Network
   /// N.
   public let batchSize: Int
@@ -15,8 +24,27 @@ public final class NetworkStream {
     case float64(StreamCore<Double>)
   }
 
-  public init(_ network: Network, batchSize: Int = 1) throws(RNNError) {
+  /// - Parameters:
+  ///   - batchSize: N.
+  ///   - threadCount: Threads that a step may use. It uses them where its layers' weights are large enough, and are known to fused
+  ///     steps; the results have the same bits. Between two steps they wait for some 20 µs, and then sleep.
+  ///   - weightStorage: `bfloat16` is for one row and float32, and for networks of inputs, recurrent layers without options and
+  ///     linear layers.
+  public init(
+    _ network: Network, batchSize: Int = 1, threadCount: Int = 1, weightStorage: WeightStorage = .full
+  ) throws(RNNError) {
     let architecture = network.architecture
+    guard (1...ThreadPool.largestCount).contains(threadCount) else {
+      throw RNNError(.invalidArgument, "num_threads is \(threadCount), expected 1 to \(ThreadPool.largestCount)")
+    }
+    if weightStorage == .bfloat16, batchSize != 1 {
+      throw RNNError(.unsupported, "weights are stored as bfloat16 for one row at a time, and batch_size is \(batchSize)")
+    }
+    if weightStorage == .bfloat16, architecture.dataType != .float32 {
+      throw RNNError(
+        .unsupported, "weights are stored as bfloat16 in float32 networks, and this one is \(architecture.dataType.rawValue)")
+    }
+    let form = StreamForm(rows: batchSize, threadCount: threadCount, isBFloat16: weightStorage == .bfloat16)
     guard architecture.isStreamable else {
       throw RNNError(
         .unsupported,
@@ -28,8 +56,8 @@ public final class NetworkStream {
     self.network = network
     self.batchSize = batchSize
     switch architecture.dataType {
-    case .float32: core = .float32(try StreamCore(network, batchSize: batchSize))
-    case .float64: core = .float64(try StreamCore(network, batchSize: batchSize))
+    case .float32: core = .float32(try StreamCore(network, form))
+    case .float64: core = .float64(try StreamCore(network, form))
     }
     try warmUp()
   }
@@ -129,125 +157,148 @@ public final class NetworkStream {
   }
 }
 
+private struct StreamForm {
+  let rows, threadCount: Int
+  let isBFloat16: Bool
+}
+
 private final class StreamCore<Scalar: KernelScalar> {
   /// What belongs to one version of the weights; the memory of a step depends on sizes alone.
-  private struct Version {
-    let weights: Weights<Scalar>
-    let fused: FusedWeights<Scalar>
+  private enum Version {
     /// Prepared steps, for networks that a plan can express.
-    let plan: StreamPlan<Scalar>?
+    case prepared(StreamPlan<Scalar>, Weights<Scalar>)
+    case general(Weights<Scalar>, FusedWeights<Scalar>)
 
     init(
-      _ network: Network, _ workspace: Workspace<Scalar>, rows: Int, input: AlignedBuffer<Scalar>, output: AlignedBuffer<Scalar>
+      _ network: Network, _ workspace: Workspace<Scalar>, _ form: StreamForm, input: AlignedBuffer<Scalar>,
+      output: AlignedBuffer<Scalar>
     ) throws(RNNError) {
-      weights = try network.weights(Scalar.self)
-      fused = try weights.fusedWeights()
-      plan = try StreamPlan.make(
-        weights, fused, workspace, rows: rows, input: input.baseAddress, output: output.baseAddress)
+      let weights = try network.weights(Scalar.self)
+      let plan = try StreamPlan.make(
+        weights, workspace, rows: form.rows, threadCount: form.threadCount, isBFloat16: form.isBFloat16,
+        input: input.baseAddress, output: output.baseAddress)
+      if let plan {
+        self = .prepared(plan, weights)
+        return
+      }
+      guard !form.isBFloat16 else {
+        throw RNNError(
+          .unsupported,
+          """
+          weights are stored as bfloat16 in networks of one input, recurrent layers of one direction without options, and linear layers
+          """)
+      }
+      self = .general(weights, try weights.fusedWeights())
+    }
+
+    var weights: Weights<Scalar> {
+      switch self {
+      case .prepared(_, let weights), .general(let weights, _): weights
+      }
     }
   }
 
   private var version: Version
+  private let form: StreamForm
   private let workspace: Workspace<Scalar>
   private let batch: SequenceBatch
-  /// All states of N rows, while the plan does not have them.
+  /// All states of N rows, while a plan does not have them.
   private let state: AlignedBuffer<Scalar>
-  private var planHasState = false
   let input: AlignedBuffer<Scalar>
   let output: AlignedBuffer<Scalar>
   let tokens: AlignedBuffer<Int64>
 
-  init(_ network: Network, batchSize: Int) throws(RNNError) {
+  init(_ network: Network, _ form: StreamForm) throws(RNNError) {
     let architecture = network.architecture
-    guard batchSize >= 1 else { throw RNNError(.invalidArgument, "batch_size is \(batchSize), expected at least 1") }
+    let rows = form.rows
+    guard rows >= 1 else { throw RNNError(.invalidArgument, "batch_size is \(rows), expected at least 1") }
+    self.form = form
     let weights = try network.weights(Scalar.self)
-    workspace = try Workspace(weights, stepCount: 1, rowCount: batchSize, keepsTrace: false, usesThreads: false)
-    batch = SequenceBatch(stepCount: 1, rowCount: batchSize, lengths: nil)
+    workspace = try Workspace(weights, stepCount: 1, rowCount: rows, keepsTrace: false, usesThreads: false)
+    batch = SequenceBatch(stepCount: 1, rowCount: rows, lengths: nil)
     func buffer<Element: BitwiseCopyable>(_ size: Int, _ type: Element.Type) throws(RNNError) -> AlignedBuffer<Element> {
-      try makeBuffer(type, count: try checkedProduct(size, batchSize, of: "a stream"), for: "a stream")
+      try makeBuffer(type, count: try checkedProduct(size, rows, of: "a stream"), for: "a stream")
     }
     state = try buffer(architecture.stateCount, Scalar.self)
     input = try buffer(architecture.inputSize, Scalar.self)
     output = try buffer(architecture.outputSize, Scalar.self)
     tokens = try buffer(architecture.tokenCount, Int64.self)
-    version = try Version(network, workspace, rows: batchSize, input: input, output: output)
-    version.weights.writeInitialState(state.baseAddress, rows: batchSize)
+    version = try Version(network, workspace, form, input: input, output: output)
+    begin()
+  }
+
+  /// The state before the first step.
+  private func begin() {
+    version.weights.writeInitialState(state.baseAddress, rows: form.rows)
+    if case .prepared(let plan, _) = version { plan.load(state.baseAddress) }
   }
 
   func step() throws(RNNError) {
-    if let plan = version.plan {
-      takeState(plan)
+    switch version {
+    case .prepared(let plan, _):
       withNumericMode { plan.step() }
-      return
-    }
-    let architecture = version.weights.architecture
-    let columns = architecture.tokenCount
-    if columns > 0 {
-      for place in 0..<tokens.count {
-        let token = tokens.baseAddress[place], limit = architecture.vocabularySizes[place % columns]
-        guard token >= 0, token < Int64(limit) else {
-          throw RNNError(.invalidArgument, "token \(token) of row \(place / columns): expected 0 to \(limit - 1)")
+    case .general(let weights, let fused):
+      let architecture = weights.architecture
+      let columns = architecture.tokenCount
+      if columns > 0 {
+        for place in 0..<tokens.count {
+          let token = tokens.baseAddress[place], limit = architecture.vocabularySizes[place % columns]
+          guard token >= 0, token < Int64(limit) else {
+            throw RNNError(.invalidArgument, "token \(token) of row \(place / columns): expected 0 to \(limit - 1)")
+          }
         }
       }
+      withNumericMode {
+        weights.forward(
+          batch, PassInput(features: input.baseAddress, tokens: tokens.baseAddress), state: state.baseAddress,
+          output: output.baseAddress, workspace: workspace, dropout: nil, fused: fused)
+      }
     }
-    withNumericMode { advance(input.baseAddress, tokens.baseAddress, output.baseAddress) }
-  }
-
-  @inline(__always)
-  private func takeState(_ plan: StreamPlan<Scalar>) {
-    guard !planHasState else { return }
-    plan.load(state.baseAddress)
-    planHasState = true
-  }
-
-  private func bringStateBack() {
-    guard planHasState, let plan = version.plan else { return }
-    plan.store(state.baseAddress)
-    planHasState = false
   }
 
   func process(_ sequence: CheckedSequence<Scalar>) {
-    bringStateBack()
-    let architecture = version.weights.architecture
-    withNumericMode {
-      if sequence.stepCount == 0, architecture.hasSingleStepOutput {
-        // The last step of nothing is zero, and the nodes after it have something to compute.
-        version.weights.forward(
-          SequenceBatch(stepCount: 0, rowCount: batch.rowCount, lengths: nil), PassInput(features: nil, tokens: nil),
-          state: state.baseAddress, output: sequence.output, workspace: workspace, dropout: nil, fused: version.fused)
+    switch version {
+    case .prepared(let plan, _):
+      guard let features = sequence.features else { return }
+      withNumericMode {
+        plan.process(
+          stepCount: sequence.stepCount, features, featureCount: input.count, sequence.output, resultCount: output.count)
       }
-      for t in 0..<sequence.stepCount {
-        let row = t &* batch.rowCount
-        let place = architecture.hasSingleStepOutput ? 0 : row &* architecture.outputSize
-        advance(
-          sequence.features.map { $0 + row &* architecture.inputSize },
-          sequence.tokens.map { $0 + row &* architecture.tokenCount }, sequence.output + place)
+    case .general(let weights, let fused):
+      let architecture = weights.architecture
+      withNumericMode {
+        if sequence.stepCount == 0, architecture.hasSingleStepOutput {
+          // The last step of nothing is zero, and the nodes after it have something to compute.
+          weights.forward(
+            SequenceBatch(stepCount: 0, rowCount: batch.rowCount, lengths: nil), PassInput(features: nil, tokens: nil),
+            state: state.baseAddress, output: sequence.output, workspace: workspace, dropout: nil, fused: fused)
+        }
+        for t in 0..<sequence.stepCount {
+          let row = t &* batch.rowCount
+          let place = architecture.hasSingleStepOutput ? 0 : row &* architecture.outputSize
+          weights.forward(
+            batch,
+            PassInput(
+              features: sequence.features.map { $0 + row &* architecture.inputSize },
+              tokens: sequence.tokens.map { $0 + row &* architecture.tokenCount }),
+            state: state.baseAddress, output: sequence.output + place, workspace: workspace, dropout: nil, fused: fused)
+        }
       }
     }
   }
 
-  @inline(__always)
-  private func advance(
-    _ features: UnsafePointer<Scalar>?, _ tokens: UnsafePointer<Int64>?, _ output: UnsafeMutablePointer<Scalar>
-  ) {
-    version.weights.forward(
-      batch, PassInput(features: features, tokens: tokens), state: state.baseAddress, output: output,
-      workspace: workspace, dropout: nil, fused: version.fused)
-  }
-
   func reset(_ network: Network) throws(RNNError) {
-    version = try Version(network, workspace, rows: batch.rowCount, input: input, output: output)
-    planHasState = false
-    version.weights.writeInitialState(state.baseAddress, rows: batch.rowCount)
+    version = try Version(network, workspace, form, input: input, output: output)
+    begin()
   }
 
   func readState(into values: UnsafeMutablePointer<Scalar>) {
-    bringStateBack()
+    if case .prepared(let plan, _) = version { plan.store(state.baseAddress) }
     values.update(from: state.baseAddress, count: state.count)
   }
 
   func writeState(_ values: UnsafePointer<Scalar>) {
-    planHasState = false
     state.baseAddress.update(from: values, count: state.count)
+    if case .prepared(let plan, _) = version { plan.load(state.baseAddress) }
   }
 }

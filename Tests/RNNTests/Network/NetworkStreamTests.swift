@@ -22,6 +22,105 @@ final class NetworkStreamTests: XCTestCase {
     XCTAssertNotEqual(renewed, first)
   }
 
+  /// A stack whose layers are large enough for threads to share, with a linear layer in the middle and at the end.
+  private func largeNetwork<Scalar: KernelScalar>(
+    _ cell: CellKind, _ dataType: DataType, _ type: Scalar.Type, hidden: Int = 160, roundedTo bfloat16: Bool = false
+  ) throws -> Network {
+    var architecture = Architecture(dataType: dataType)
+    try architecture.add(.input(size: 67), name: "x")
+    try architecture.add(.recurrent(RecurrentConfiguration(cell, hiddenSize: hidden, layerCount: 2)), name: "a")
+    try architecture.add(.linear(outputSize: 450, bias: true), name: "b")
+    try architecture.add(.recurrent(RecurrentConfiguration(cell, hiddenSize: 2 * hidden)), name: "c")
+    try architecture.add(.linear(outputSize: 5, bias: true), name: "d")
+    let network = try Network(architecture)
+    var numbers = TestNumbers(seed: 5)
+    let values: [Scalar] = numbers.array(architecture.parameterCount, scale: 0.1)
+    try network.setParameter(to: values)
+    guard bfloat16 else { return network }
+    for parameter in architecture.parameters where parameter.name.contains("weight_") {
+      let whole = try network.parameter(parameter.name, as: Scalar.self)
+      try network.setParameter(parameter.name, to: whole.map { Scalar(Float($0).roundedToBFloat16) })
+    }
+    return network
+  }
+
+  private func outputs<Scalar: KernelScalar>(_ stream: NetworkStream, steps: Int, of type: Scalar.Type) throws -> [Scalar] {
+    var numbers = TestNumbers(seed: 6), result: [Scalar] = []
+    for _ in 0..<steps {
+      let x: [Scalar] = numbers.array(try stream.input(as: Scalar.self).count)
+      _ = try stream.input(as: Scalar.self).update(from: x)
+      try stream.step()
+      result += try stream.output(as: Scalar.self)
+    }
+    return result
+  }
+
+  func testAStepOnSeveralThreadsHasTheBitsOfOne() throws {
+    func check<Scalar: KernelScalar>(_ type: Scalar.Type, _ dataType: DataType) throws {
+      for cell in [.vanilla(.relu), .lstm, .gru(.resetBefore), .gru(.resetAfter)] as [CellKind] {
+        let network = try largeNetwork(cell, dataType, Scalar.self)
+        for rows in [1, 3] {
+          let expected = try outputs(NetworkStream(network, batchSize: rows), steps: 20, of: Scalar.self)
+          for threads in [2, 3, 7] {
+            let stream = try NetworkStream(network, batchSize: rows, threadCount: threads)
+            assertSameBits(try outputs(stream, steps: 20, of: Scalar.self), expected, "\(cell), N = \(rows), \(threads) threads")
+          }
+        }
+      }
+    }
+    try check(Float.self, .float32)
+    try check(Double.self, .float64)
+  }
+
+  /// Of sums of one chain, those of more than 32 terms: rounding the weights is all that bfloat16 changes.
+  func testBFloat16StoresTheNearestWeights() throws {
+    for cell in [.vanilla(.tanh), .lstm, .gru(.resetBefore), .gru(.resetAfter)] as [CellKind] {
+      for hidden in [33, 64, 160] {
+        let network = try largeNetwork(cell, .float32, Float.self, hidden: hidden)
+        let rounded = try largeNetwork(cell, .float32, Float.self, hidden: hidden, roundedTo: true)
+        let expected = try outputs(NetworkStream(rounded), steps: 7, of: Float.self)
+        for threads in [1, 2] {
+          let stream = try NetworkStream(network, threadCount: threads, weightStorage: .bfloat16)
+          assertSameBits(try outputs(stream, steps: 7, of: Float.self), expected, "\(cell), H = \(hidden), \(threads) threads")
+        }
+      }
+    }
+  }
+
+  func testBFloat16RefusesWhatItIsNotFor() throws {
+    func message(_ network: Network, rows: Int = 1) -> String {
+      do {
+        _ = try NetworkStream(network, batchSize: rows, weightStorage: .bfloat16)
+        return "accepted"
+      } catch { return error.message }
+    }
+    XCTAssertTrue(message(try largeNetwork(.lstm, .float64, Double.self)).contains("float32"))
+    XCTAssertTrue(message(try largeNetwork(.lstm, .float32, Float.self), rows: 2).contains("batch_size is 2"))
+    var architecture = Architecture(dataType: .float32)
+    try architecture.add(.input(size: 3), name: "x")
+    try architecture.add(.recurrent(RecurrentConfiguration(.lstm, hiddenSize: 4)), name: "a")
+    try architecture.add(.softmax(logarithm: false), name: "b")
+    XCTAssertTrue(message(try Network(architecture)).contains("bfloat16"))
+  }
+
+  /// `process` reads and writes the caller's memory, and leaves the stream's as it is.
+  func testProcessingLeavesTheBoundMemory() throws {
+    let stream = try NetworkStream(try largeNetwork(.gru(.resetAfter), .float32, Float.self), threadCount: 2)
+    _ = try stream.input().update(from: (0..<67).map(Float.init))
+    try stream.step()
+    let (input, output) = (Array(try stream.input()), Array(try stream.output()))
+    let x = [Float](repeating: 0.5, count: 2 * 67)
+    var y = [Float](repeating: 0, count: 2 * 5)
+    try x.withUnsafeBufferPointer { x in
+      try y.withUnsafeMutableBufferPointer { y in
+        try stream.process(stepCount: 2, features: x, tokens: .init(start: nil, count: 0), output: y)
+      }
+    }
+    XCTAssertEqual(Array(try stream.input()), input)
+    XCTAssertEqual(Array(try stream.output()), output)
+    XCTAssertNotEqual(Array(y[5..<10]), output)
+  }
+
   /// Steps from bound memory take prepared calls, `process` takes the general way, and the state goes from one to the other: the
   /// bits are those of the whole sequence. Padded and unpadded sizes of the state, several layers, one row and more.
   func testStepsAndProcessingAlternateWithoutChangingABit() throws {
@@ -32,7 +131,7 @@ final class NetworkStreamTests: XCTestCase {
             var architecture = Architecture(dataType: dataType)
             try architecture.add(.input(size: 3), name: "x")
             try architecture.add(.recurrent(RecurrentConfiguration(cell, hiddenSize: h, layerCount: 2)), name: "a")
-            try architecture.add(.linear(size: 4, bias: true), name: "b")
+            try architecture.add(.linear(outputSize: 4, bias: true), name: "b")
             try architecture.add(.recurrent(RecurrentConfiguration(.lstm, hiddenSize: h)), name: "c")
             let network = try Network(architecture)
             var numbers = TestNumbers(seed: UInt64(h))
@@ -138,5 +237,13 @@ final class NetworkStreamTests: XCTestCase {
 extension NetworkStream {
   fileprivate func withInput(_ body: (UnsafeMutableBufferPointer<Float>) -> Void) {
     if let input = try? input(as: Float.self) { body(input) }
+  }
+}
+
+extension Float {
+  /// The nearest number of 8 significant bits, ties to even.
+  fileprivate var roundedToBFloat16: Float {
+    let step = Float(sign: .plus, exponent: exponent - 7, significand: 1)
+    return isZero ? 0 : (self / step).rounded(.toNearestOrEven) * step
   }
 }

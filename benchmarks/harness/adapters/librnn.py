@@ -11,19 +11,6 @@ from ..reference import suffix
 from .base import Adapter, Data, copied
 
 
-def bf16_option() -> Dict[str, Any]:
-    """The constructor's keyword for bf16 weight storage, {} if this librnn has none."""
-    import inspect
-
-    import librnn
-
-    names = inspect.signature(librnn.LSTM.__init__).parameters
-    for name in ("weight_storage", "weight_dtype", "storage"):
-        if name in names:
-            return {name: "bfloat16"}
-    return {}
-
-
 class LibRNN(Adapter):
     """A step is step(x): x is copied in, the result out."""
 
@@ -45,8 +32,7 @@ class LibRNN(Adapter):
             "gru-before": ("GRU", {"variant": "reset_before"}),
             "rnn": ("RNN", {"nonlinearity": "tanh"}),
         }[c.cell]
-        stored = bf16_option() if c.weights == "bf16" else {}
-        layer = getattr(self.library, kind)(c.I, c.H, c.L, bidirectional=c.D == 2, **options, **stored)
+        layer = getattr(self.library, kind)(c.I, c.H, c.L, bidirectional=c.D == 2, **options)
         state = {}
         for index in range(c.L):
             for direction in range(c.D):
@@ -93,14 +79,9 @@ class LibRNN(Adapter):
         return {"input_gradient": False} if "input_gradient" in inspect.signature(layer.backward).parameters else {}
 
     def stream(self, layer: Any, c: Configuration) -> Any:
-        """With a thread for each half of the weights where that can help; a version without such streams has one thread."""
-        if self.threads > 1 and c.H >= 256:
-            try:
-                return layer.stream(batch=1, num_threads=self.threads)
-            except self.library.RNNError as error:
-                if "num_threads" not in str(error):
-                    raise
-        return layer.stream(batch=1)
+        """With all threads; librnn uses them where that helps."""
+        stored = {"weight_storage": "bfloat16"} if c.weights == "bf16" else {}
+        return layer.stream(batch=1, num_threads=self.threads, **stored)
 
     def state(self) -> List[np.ndarray]:
         states = self._stream.state

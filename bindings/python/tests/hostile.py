@@ -1,5 +1,6 @@
 """Files that lie, given to a reader in a process of its own: what it says of each, and what that took."""
 
+import copy
 import json
 
 from helpers import python
@@ -59,6 +60,47 @@ def assert_refused(folder, contents, call, suffix="", setup=""):
         assert report["seconds"] < MOST_SECONDS and report["megabytes"] < MOST_MEGABYTES, (name, report)
         assert report["child"] < MOST_MEGABYTES, (name, report)
         assert not report["written"], (name, report)
+
+
+#: What a key of JSON may hold instead of what it should.
+ODD = (
+    None, True, False, 0, -1, 2, 3.5, 1e308, 2**31, 2**40, -(2**70), "", "x", "tanh", "linear", [], {}, [1], [[1]], [None], {"a": 1},
+    ["x", 0, 0], {"class_name": "LSTM", "config": {}}, {"class_name": "__keras_tensor__", "config": {}}, "LSTM", "Bidirectional",
+)  # fmt: skip
+
+
+def _places(value, place=()):
+    """Where there is anything in a JSON value: keys and indices from the outside."""
+    if place:
+        yield place
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _places(inner, (*place, key))
+
+
+def _at(value, place):
+    for key in place:
+        value = value[key]
+    return value
+
+
+def mutated(value, generator):
+    """A JSON value, up to three times changed: something left out, repeated, exchanged or replaced. `generator` is random.Random."""
+    value = copy.deepcopy(value)
+    for _ in range(generator.choice([1, 1, 1, 2, 3])):
+        places = list(_places(value))
+        if not places:
+            break
+        *outer, key = generator.choice(places)
+        owner, how = _at(value, outer), generator.random()
+        if how < 0.2:
+            del owner[key]
+        elif how < 0.35 and isinstance(owner, list):
+            owner.append(copy.deepcopy(owner[key]))
+        elif how < 0.5:
+            owner[key] = copy.deepcopy(_at(value, generator.choice(places)))
+        else:
+            owner[key] = copy.deepcopy(generator.choice(ODD))
+    return value
 
 
 def cut_and_flipped(content, seed=0, flips=60, cuts=20):

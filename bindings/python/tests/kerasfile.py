@@ -7,8 +7,11 @@ import zipfile
 import h5py
 import numpy as np
 
-FOLDERS = {"GRU": "gru", "LSTM": "lstm", "SimpleRNN": "simple_rnn", "Dense": "dense", "Embedding": "embedding",
-           "BatchNormalization": "batch_normalization", "LayerNormalization": "layer_normalization"}  # fmt: skip
+#: Of classes whose folder is not their name in small letters.
+FOLDERS = {
+    "SimpleRNN": "simple_rnn", "TimeDistributed": "time_distributed", "BatchNormalization": "batch_normalization",
+    "LayerNormalization": "layer_normalization",
+}  # fmt: skip
 CELLS = ("GRU", "LSTM", "SimpleRNN")
 
 
@@ -66,6 +69,12 @@ def arrays(kind, inputs, units=3, seed=0, variant="after", bias=True):
     return [generator.standard_normal(shape).astype(np.float32) * 0.5 for shape in shapes]
 
 
+def parts(kind, values):
+    """The arrays of the layers in a layer: of both directions of a Bidirectional, else of one."""
+    half = len(values) // 2
+    return (values[:half], values[half:]) if kind == "Bidirectional" else (values,)
+
+
 def weights_file(layers, attribute=True, **dataset):
     """model.weights.h5: layers are (kind, name, arrays)."""
     buffer = io.BytesIO()
@@ -79,9 +88,11 @@ def weights_file(layers, attribute=True, **dataset):
             own = group.create_group("vars")
             if attribute:
                 own.attrs["name"] = name
-            inner = group.create_group("cell/vars") if kind in CELLS else own
-            for index, value in enumerate(values):
-                inner.create_dataset(str(index), data=value, **dataset)
+            places = {"Bidirectional": ("forward_layer/cell/vars", "backward_layer/cell/vars"), "TimeDistributed": ("layer/vars",)}
+            for place, part in zip(places.get(kind, ["cell/vars" if kind in CELLS else "vars"]), parts(kind, values)):
+                inner = own if place == "vars" else group.create_group(place)
+                for index, value in enumerate(part):
+                    inner.create_dataset(str(index), data=value, **dataset)
     return buffer.getvalue()
 
 
@@ -97,7 +108,7 @@ def keras_file(path, config, layers, version="3.15.1", compression=zipfile.ZIP_S
 
 
 def h5_file(path, config, layers, version="2.15.0", **dataset):
-    """An .h5 file; `layers` are (kind, name, arrays)."""
+    """An .h5 file; `layers` are (kind, name, arrays), of a Bidirectional those of both directions."""
     with h5py.File(path, "w") as file:
         if config is not None:
             file.attrs["model_config"] = json.dumps(config)
@@ -108,7 +119,7 @@ def h5_file(path, config, layers, version="2.15.0", **dataset):
         for kind, name, values in layers:
             group = root.create_group(name)
             paths = [f"{name}/{kind.lower()}_cell/{part}:0" for part in ("kernel", "recurrent_kernel", "bias")[: len(values)]]
-            if kind not in CELLS:
+            if kind not in CELLS or len(paths) < len(values):
                 paths = [f"{name}/{index}:0" for index in range(len(values))]
             if kind in CELLS and len(values) == 2:
                 paths = paths[:2]

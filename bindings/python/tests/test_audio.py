@@ -1,13 +1,15 @@
 """librnn.audio: files of audio plug-ins compute what the plug-ins' own code computes; what they cannot say is refused by name."""
 
 import json
+import random
 
 import numpy as np
 import pytest
 
 import librnn
 from helpers import assert_same_bits
-from hostile import assert_refused, cut_and_flipped
+from hostile import assert_refused, cut_and_flipped, mutated
+from librnn._describe import describe
 
 #: Float32 against the equations in float64: a few roundings of numbers below 4, over ten steps.
 TOLERANCE = 2e-6
@@ -237,6 +239,7 @@ def changed(content, *path, value):
 NAM = nam()[0]
 REFUSED = {
     "another format": ({"a": 1}, "neither RTNeural .* nor NAM"),
+    "a state_dict": ({"lstm.weight_ih_l0": [[0.5]] * 4, "lstm.weight_hh_l0": [[0.5]] * 4}, "librnn.torch.load"),
     "a WaveNet": ({**NAM, "architecture": "WaveNet"}, "architecture 'WaveNet'"),
     "a parametric LSTM": ({**NAM, "architecture": "CatLSTM"}, "architecture 'CatLSTM'"),
     "an old version of NAM": ({**NAM, "version": "0.4.0"}, "version 0.4.0"),
@@ -324,3 +327,14 @@ def test_a_damaged_file_is_an_error_or_a_model_of_other_numbers(content, tmp_pat
             librnn.audio.load(tmp_path / "damaged")
         except librnn.RNNError:
             pass
+
+
+@pytest.mark.parametrize("content", [dumped(NAM), dumped(guitarml(inputs=2)), dumped(rtneural([rt_gru(1, 3), rt_dense(3, 1)], in_skip=1))])
+def test_a_changed_file_is_an_error_or_a_model(content, tmp_path):
+    generator = random.Random(1)
+    for _ in range(150):
+        path = write(tmp_path / "changed", mutated(json.loads(content), generator))
+        try:
+            assert describe(librnn.audio.load(path))
+        except librnn.RNNError as error:
+            assert error.message

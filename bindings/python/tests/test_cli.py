@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import librnn
 from helpers import ROOT, assert_same_bits, randoms
 from librnn._cli import kind_of_file, main
 from librnn._describe import describe, recurrent_equations
+from modelfile import safetensors
 
 VECTORS = ROOT / "Tests" / "Vectors"
 TAGGER = [
@@ -83,12 +87,15 @@ def test_json_with_a_brace_where_safetensors_has_one_is_json(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["convert", "torch/lstm.pt", "OUT"], "spell out batch_first.*--batch-first or --time-first"),
+        (["convert", "torch/lstm.pt", "OUT"], "spell out batch_first.*--batch-first or --time-first.*`librnn inspect torch/lstm.pt`"),
+        (["convert", "torch/lightning.ckpt", "OUT"], "several modules.*modules= is --module PREFIX=KIND"),
+        (["convert", "torch/tagger_checkpoint.pt", "OUT"], "several sets.*on the command line key= is --key"),
         (["convert", "torch/gru_bfloat16.pt", "OUT", "--time-first"], "variant"),
         (["convert", "torch/lstm.pt", "OUT", "--time-first", "--keras-version", "3"], "--keras-version has no meaning.*read as torch"),
         (["convert", "torch/lstm.pt", "OUT", "--time-first", "--module", "LSTM"], "expected PREFIX=KIND"),
         (["convert", "torch/lstm.pt", "OUT", "--time-first", "--module", "=GELU"], "without a prefix, expected one of Activation"),
-        (["convert", "torch/lstm.pt", "OUT", "--time-first", "--module", "=LastStep:a=1"], "LastStep"),
+        (["convert", "torch/lstm.pt", "OUT", "--time-first", "--module", "=LastStep:a=1"], "LastStep has no a; it has no options"),
+        (["convert", "torch/lstm.pt", "OUT", "--time-first", "--module", "=Dropout:q=1"], "Dropout has no q; it has p"),
         (["convert", "torch/lstm.pt", "OUT", "--time-first", "--module", "a=GRU:variant"], "not NAME=VALUE"),
         (["convert", "torch/lstm.pt", "OUT", "--time-first", "--metadata", "x"], "expected KEY=VALUE"),
         (["convert", "torch/views.npz", "OUT"], "zip archive, neither of Keras nor of PyTorch"),
@@ -105,8 +112,6 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments, text, tmp_path, capsys
     before = sorted(os.listdir(VECTORS))
     status, printed, error = run(capsys, *(str(tmp_path / "OUT") if argument == "OUT" else argument for argument in arguments))
     assert status == 1 and printed == "" and error.startswith("librnn: ")
-    import re
-
     assert re.search(text, error, re.DOTALL), error
     assert not (tmp_path / "OUT").exists() and sorted(os.listdir(VECTORS)) == before
 
@@ -140,19 +145,98 @@ def test_the_module_is_the_program():
 # ----------------------------------------------------------------------------------------------------- inspect
 
 
-def test_inspect_of_weights_says_what_must_be_spelled_out(capsys):
+def test_inspect_of_weights_shows_the_modules_and_the_command_that_converts_them(capsys):
     status, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "tagger_checkpoint.pt", "--key", "model_state_dict")
     assert status == 0
-    for text in ("module.rnn: GRU(5, 4, num_layers=2, bidirectional=True)", "weight [7, 5]", "--batch-first or --time-first",
-                 "--variant reset_after", "--module PREFIX=KIND"):  # fmt: skip
-        assert text in printed
-    assert "--nonlinearity" not in printed
+    for text in ("module.rnn: GRU(5, 4, num_layers=2, bidirectional=True)", "weight [7, 5]",
+                 "OUT.safetensors --key model_state_dict --prefix module LAYOUT \\", "--module rnn=GRU:variant=VARIANT \\",
+                 "--module fc=Linear", "--module norm=LayerNorm:eps=EPS", "--module embedding=Embedding\n", "LAYOUT   --batch-first or",
+                 "VARIANT  reset_after (torch.nn.GRU) or", "EPS      the epsilon", "--prefix module.rnn and no --module"):  # fmt: skip
+        assert text in printed, printed
+    assert "FUNCTION" not in printed and "KIND " not in printed
     _, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "lstm.safetensors")
-    assert "LSTM(3, 4, num_layers=2, proj_size=2)" in printed and "--variant" not in printed and "--module" not in printed
+    assert "LSTM(3, 4, num_layers=2, proj_size=2)" in printed and "OUT.safetensors LAYOUT\n" in printed
+    assert "VARIANT" not in printed and "--module" not in printed
     _, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "cell.pt")
-    assert "--nonlinearity tanh or relu" in printed
+    assert "OUT.safetensors LAYOUT --nonlinearity FUNCTION" in printed and "FUNCTION tanh" in printed
     _, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "lstm.pt", "--time-first")
     assert "H' = (O ⊙ tanh(C')) W_hrᵀ" in printed
+
+
+def test_the_command_of_inspect_runs_once_its_capitals_are_filled_in(tmp_path, capsys):
+    source, out = VECTORS / "torch" / "lightning.ckpt", tmp_path / "out.safetensors"
+    _, printed, _ = run(capsys, "inspect", source)
+    start = printed.index("  librnn convert")
+    command = printed[start : printed.index("\n\n", start)].replace("\\\n", " ")
+    assert "--prefix model._orig_mod LAYOUT" in command and "criterion" not in command
+    # The last matrix has no bias, and could be a table as far as its shape tells.
+    for word, value in (("LAYOUT", "--batch-first"), ("EPS", "1e-3"), ("KIND", "Linear"), ("OUT.safetensors", str(out))):
+        assert word in command
+        command = command.replace(word, value)
+    assert run(capsys, *shlex.split(command)[1:])[0] == 0
+    assert [name for name, _ in librnn.load(out)._specs] == ["scale_shift", "lstm", "linear", "linear"]
+
+
+def test_inspect_of_modules_that_were_saved_whole_asks_for_nothing(tmp_path, capsys):
+    _, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "lstm_module.pt")
+    assert "To convert it:\n" in printed and "OUT.safetensors\n" in printed and "LAYOUT" not in printed
+    _, printed, _ = run(capsys, "inspect", VECTORS / "torch" / "modules.pt")
+    start = printed.index("  librnn convert")
+    command = printed[start : printed.index("\n\n", start)].replace("\\\n", " ").replace("OUT.safetensors", str(tmp_path / "out"))
+    assert "batch: torch.nn.modules.batchnorm.BatchNorm1d" in printed and "capitals" not in printed
+    assert run(capsys, *shlex.split(command)[1:])[0] == 0
+    arrays = np.load(VECTORS / "torch" / "modules.npz")
+    assert np.abs(librnn.load(tmp_path / "out")(arrays["x"])[0] - arrays["y"]).max() < 1e-14
+
+
+def state_file(path, shapes):
+    """A safetensors file of zeros."""
+    header, offset = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * int(np.prod(shape))
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    path.write_bytes(safetensors(header, bytes(offset)))
+    return path
+
+
+def test_the_command_of_inspect_says_what_it_cannot_tell_and_leaves_out_what_librnn_does_not_have(tmp_path, capsys):
+    gru = {"rnn.weight_ih_l0": (12, 5), "rnn.weight_hh_l0": (12, 4)}
+    path = state_file(tmp_path / "a", {
+        "h0": (1, 4), "conv.weight": (5, 4, 3), "table.weight": (9, 5), "matrix.weight": (5, 8), "open.weight": (5, 5),
+        "attention.in_proj_weight": (12, 4), "attention.out.weight": (4, 4), "attention.out.bias": (4,), **gru})  # fmt: skip
+    status, printed, _ = run(capsys, "inspect", path)
+    command = printed[printed.index("To convert it") :]
+    assert status == 0 and "--module table=Embedding" in command and "--module matrix=Linear" in command and "--module open=KIND" in command
+    assert all(f"--ignore {name}" in command for name in ("h0", "conv", "attention")) and "attention.out" not in command
+    assert "KIND     Embedding or Linear" in command and "--prefix rnn and no --module" in command
+    for shapes, text in (
+        ({"a.weight": (3, 4, 5)}, "None of these is a module of librnn"),
+        ({"rnn.parametrizations.weight_hh_l0.original0": (12, 1), **gru}, "remove_parametrizations"),
+        ({}, "None of these"),
+    ):
+        assert text in run(capsys, "inspect", state_file(tmp_path / "a", shapes))[1]
+
+
+def test_a_program_of_torch_export_is_named(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as archive:
+        archive.writestr("a/archive_format", "pt2")
+    assert "torch.export" in run(capsys, "inspect", tmp_path / "a.pt2")[2]
+
+
+def test_forms_of_tensorflow_are_named(tmp_path, capsys):
+    assert "is a folder, expected a file" in run(capsys, "inspect", tmp_path)[2]
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    assert "SavedModel of TensorFlow: save the model as a file" in run(capsys, "convert", tmp_path, tmp_path / "out")[2]
+    (tmp_path / "a.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(50))
+    assert "TensorFlow Lite" in run(capsys, "convert", tmp_path / "a.tflite", tmp_path / "out")[2]
+
+
+def test_a_module_at_the_root_has_no_prefix(tmp_path, capsys):
+    path = state_file(tmp_path / "a", {"weight_ih_l0": (8, 3), "weight_hh_l0": (8, 2), "fc.weight": (1, 2), "fc.bias": (1,)})
+    arguments = ["--time-first", "--module", "=LSTM", "--module", "fc=Linear"]
+    status, printed, _ = run(capsys, "convert", path, tmp_path / "out", *arguments)
+    assert status == 0 and "Sequential([LSTM(3, 2, bias=False), Linear(2, 1)])" in printed
 
 
 def test_inspect_shows_what_a_keras_model_became(capsys):

@@ -1,18 +1,19 @@
 """librnn.keras: models that Keras 2 and 3 saved compute what they computed there; what is not computed is refused by name."""
 
 import json
-import sys
+import random
 import zipfile
 
 import numpy as np
 import pytest
 
 import librnn
-from helpers import CONFORMANCE, ROOT, assert_same_bits
+from helpers import CONFORMANCE, ROOT, assert_same_bits, python
+from librnn._describe import describe
 
 h5py = pytest.importorskip("h5py")
 
-from hostile import assert_refused, cut_and_flipped  # noqa: E402
+from hostile import assert_refused, cut_and_flipped, mutated  # noqa: E402
 from kerasfile import (  # noqa: E402
     CELLS,
     arrays,
@@ -48,15 +49,33 @@ def run(model, arrays_):
 # --------------------------------------------------------------------------------------------- known answers
 
 
-@pytest.mark.parametrize("write", [keras_file, h5_file])
+def weights_of_keras_3(path, config, layers, version):
+    path.write_bytes(weights_file(layers))
+    return {"path": path, "config": config, "keras_version": version}
+
+
+def weights_of_keras_2(path, config, layers, version):
+    return {"path": h5_file(path, None, layers, version), "config": json.dumps(config)}
+
+
+#: What a user has: a .keras file, an .h5 file, or weights alone beside model.to_json().
+WRITERS = {
+    ".keras": lambda *given, version: {"path": keras_file(*given, version=version)},
+    ".h5": lambda *given, version: {"path": h5_file(*given, version=version)},
+    ".weights.h5": weights_of_keras_3,
+    ".h5 of weights": weights_of_keras_2,
+}
+
+
+@pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("case", CASES)
-def test_every_case_of_keras_computes_the_same_from_a_file(case, write, tmp_path):
+def test_every_case_of_keras_computes_the_same_from_a_file(case, form, tmp_path):
     meta, values = json.loads((FOLDER / case / "meta.json").read_text()), dict(np.load(FOLDER / case / "tensors.npz"))
     kind, config = meta["layer"], meta["config"]
     entry = layer(kind, **config)
     weights = [values[f"weight.{index}"] for index in range(3) if f"weight.{index}" in values]
-    path = write(tmp_path / "model", sequential([entry]), [(kind, config["name"], weights)], version="3.15.1")
-    model = librnn.keras.load(path)
+    given = WRITERS[form](tmp_path / "model", sequential([entry]), [(kind, config["name"], weights)], version="3.15.1")
+    model = librnn.keras.load(**given)
     assert model.batch_first
     states = [values[f"initial_state.{index}"][None] for index in range(2) if f"initial_state.{index}" in values]
     y, state = model(values["x"], (states[0] if len(states) == 1 else tuple(states)) if states else None)
@@ -85,27 +104,13 @@ def test_a_file_of_keras_itself_computes_what_keras_computed(name, tmp_path):
     assert_same_bits(run(again, values)[0], y)
 
 
-def test_chars2vec_has_the_vectors_of_its_words_from_weights_and_a_configuration(tmp_path):
-    folder = CONFORMANCE / "models" / "chars2vec"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    stored, trace = np.load(folder / "weights_eng_50.npz"), np.load(folder / "trace.npz")
-    weights = [("LSTM", f"lstm_{i}", [stored[f"{part}{i}"] for part in "krb"]) for i in (1, 2)]
-    h5_file(tmp_path / "weights.h5", None, weights, version="2.2.0")
-    vocabulary = json.loads((folder / "chars_eng_50.json").read_text())
-    for gate, key in (("sigmoid", "vec"), ("hard_sigmoid", "vec_hard_sigmoid")):
-        config = sequential(
-            [lstm("lstm_1", 50, recurrent_activation=gate), lstm("lstm_2", 50, recurrent_activation=gate, return_sequences=False)],
-            (None, None, len(vocabulary)),
-        )  # fmt: skip
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        for given in (config, json.dumps(config), tmp_path / "config.json"):
-            model = librnn.keras.load(tmp_path / "weights.h5", config=given)
-        for word in ("recurrent", "librnn", "a"):
-            x = np.eye(len(vocabulary), dtype=np.float32)[trace[f"eng_50.{word}.x_ids"]]
-            assert np.abs(model(x[None])[0][0] - trace[f"eng_50.{word}.{key}"]).max() < 5e-6
+def test_a_configuration_is_an_object_its_text_or_a_file(tmp_path):
+    config, path = sequential([gru()]), h5_file(tmp_path / "weights.h5", None, GRU)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    models = [librnn.keras.load(path, config=given) for given in (config, json.dumps(config), tmp_path / "config.json")]
+    assert len({model.parameters["weight_ih_l0"].tobytes() for model in models}) == 1
     with pytest.raises(librnn.RNNError, match="weights only.*config="):
-        librnn.keras.load(tmp_path / "weights.h5")
+        librnn.keras.load(path)
 
 
 # ------------------------------------------------------------------------------------------------ conventions
@@ -174,6 +179,24 @@ def test_time_major_models_have_time_first(tmp_path):
     x = np.random.default_rng(1).standard_normal((5, 2, 4)).astype(np.float32)
     assert not model.batch_first
     assert_same_bits(model(x)[0], np.ascontiguousarray(usual(np.ascontiguousarray(x.swapaxes(0, 1)))[0].swapaxes(0, 1)))
+
+
+def test_the_keras_that_wrote_the_file_decides_whether_a_sum_with_an_unmasked_value_has_a_mask(tmp_path):
+    """Keras 2 takes the mask of those that have one, Keras 3 has none then."""
+
+    def model(version, value):
+        config = functional([
+            calls(layer("Masking", "masking", mask_value=value), tensor("input")), calls(dense("plain", 4), tensor("input")),
+            calls(layer("Add", "add"), [tensor("masking"), tensor("plain")]), calls(gru(), tensor("add")),
+        ], [("gru", 0)])  # fmt: skip
+        weights = [("Dense", "plain", arrays("Dense", 4, 4, 1)), ("GRU", "gru", arrays("GRU", 4))]
+        return librnn.keras.load(keras_file(tmp_path / "model.keras", config, weights, version=version))
+
+    assert model("2.15.0", 0.0)._mask_rule is not None and model("3.15.1", 0.0)._mask_rule is None
+    assert model("2.15.0", -1.0)._mask_rule is not None
+    # Without a mask the steps that Masking has set to 0 are read.
+    with pytest.raises(librnn.RNNError, match="'add' \\(Add\\).*with and without a mask, after Masking has set steps to 0"):
+        model("3.15.1", -1.0)
 
 
 def test_two_outputs_are_columns_of_one(tmp_path):
@@ -275,6 +298,17 @@ REFUSED = {
     "masking inside": (sequential([gru(), layer("Masking", "masking")]), "masks what a layer computed"),
     "masking alone": (sequential([layer("Masking", "masking"), layer("Activation", "a", activation="tanh")]), "without a recurrent layer"),
     "a bidirectional of something": (sequential([layer("Bidirectional", "both", layer=dense(), merge_mode="concat")]), "wraps a Dense"),
+    "stacked cells": (
+        sequential([layer("RNN", "rnn", return_sequences=True, cell={"class_name": "StackedRNNCells", "config": {"cells": []}})]),
+        "'rnn' \\(RNN\\): it runs a StackedRNNCells"),
+    "a merge that is no word": (sequential([layer("Bidirectional", "both", layer=INNER, merge_mode={})]), "merge_mode is an object"),
+    "a backward layer of another kind": (
+        sequential([layer("Bidirectional", "both", layer=INNER, backward_layer=dense(), merge_mode="sum")]), "it wraps a Dense"),
+    "a quantized direction": (
+        sequential([layer(
+            "Bidirectional", "both", layer={**INNER, "config": {**INNER["config"], "dtype": "int8_from_float32"}}, merge_mode="sum")]),
+        "quantized"),
+    "a factor beyond float32": (sequential([layer("Rescaling", "r", scale=1e300), gru()]), "r: its weight holds a number that no float32"),
     "a merge nobody knows": (sequential([layer("Bidirectional", "both", layer=INNER, merge_mode="max")]), "merge_mode is 'max'"),
     "time-distributed recurrence": (sequential([layer("TimeDistributed", "td", layer=INNER)]), "a LSTM for each step"),
     "a shared layer": (
@@ -291,6 +325,20 @@ REFUSED = {
         functional([calls(gru(), tensor("second")), calls(gru("second"), tensor("gru"))], [("gru", 0)]), "read each other"),
     "an operation": (
         functional([calls({**layer("Tanh", "f"), "module": "keras.src.ops.numpy"}, tensor("input"))], [("f", 0)]), "does not compute this operation"),
+    "a mask of steps that are there for one input only": (
+        functional([
+            calls(layer("NotEqual", "differs"), tensor("input"), 0.0), calls(layer("Any", "mask", axis=-1), tensor("differs")),
+            calls(layer("ExpandDims", "wide", axis=-1), tensor("mask")), calls(layer("OnesLike", "ones"), tensor("input")),
+            calls(layer("Concatenate", "both", axis=-1), [tensor("wide"), tensor("ones")]), calls(layer("Any", "any", axis=-1), tensor("both")),
+            calls(gru(), tensor("input"), mask=tensor("any")),
+        ], [("gru", 0)]), "'both' \\(Concatenate\\): librnn does not compute this operation"),
+    "masks of two inputs": (
+        functional([
+            calls(layer("NotEqual", "d1"), tensor("input"), 0.0), calls(layer("Any", "m1", axis=-1), tensor("d1")),
+            calls(layer("NotEqual", "d2"), tensor("other"), 0.0), calls(layer("Any", "m2", axis=-1), tensor("d2")),
+            calls(layer("LogicalOr", "either"), tensor("m1"), tensor("m2")), calls(layer("Add", "add"), [tensor("input"), tensor("other")]),
+            calls(gru(), tensor("add"), mask=tensor("either")),
+        ], [("gru", 0)], ("input", "other")), "'either' \\(LogicalOr\\): librnn does not compute this operation"),
     "features that do not fit": (
         functional([calls(gru(), tensor("input")), calls(layer("Add", "add"), [tensor("gru"), tensor("input")])], [("add", 0)]),
         "joins \\[3, 4\\] features"),
@@ -338,11 +386,30 @@ def test_missing_weights_are_an_error(tmp_path):
             librnn.keras.load(write(tmp_path / "model", sequential([gru(), gru("second")]), GRU))
 
 
-def test_without_h5py_the_error_says_what_to_install(monkeypatch, tmp_path):
+def test_without_h5py_the_error_says_what_to_install(tmp_path):
+    """In a process where the import fails, as where it is not installed; what needs no h5py works there."""
     path = keras_file(tmp_path / "model.keras", sequential([gru()]), GRU)
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(librnn.RNNError, match=r"pip install 'librnn\[keras\]'"):
-        librnn.keras.load(path)
+    printed = python(f"""
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("h5py", "onnx", "safetensors", "torch"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import librnn
+assert librnn.torch.load({str(ROOT / "Tests" / "Vectors" / "torch" / "lstm.pt")!r}, batch_first=True).num_layers == 2
+try:
+    librnn.keras.load({str(path)!r})
+except librnn.RNNError as error:
+    print(error.status, error.message)
+from librnn._cli import main
+sys.stderr = sys.stdout
+print(main(["convert", {str(path)!r}, {str(tmp_path / "out")!r}]))
+""")
+    assert printed.count("needs the package h5py, which is not installed: pip install 'librnn[keras]'") == 2
+    assert printed.startswith("RNN_ERROR_UNSUPPORTED") and printed.rstrip().endswith("\n1")
 
 
 # ------------------------------------------------------------------------------------------------ hostile files
@@ -483,6 +550,26 @@ def test_a_damaged_file_is_an_error_or_a_model_of_other_numbers(name, tmp_path):
             librnn.keras.load(tmp_path / "damaged")
         except librnn.RNNError:
             pass
+
+
+@pytest.mark.parametrize("name", ["keras3_graph.keras", "keras3_masking.keras", "keras2_both_mul_last.keras", "keras2_nested.h5"])
+def test_a_changed_configuration_is_an_error_or_a_model(name, monkeypatch):
+    """Fields left out, repeated, exchanged and replaced; the weights are read once."""
+    from librnn import keras
+
+    file, generator = keras.open_keras(str(VECTORS / name), None, None), random.Random(1)
+    models = 0
+    for _ in range(150):
+        config = mutated(file.config.value, generator)
+        monkeypatch.setattr(keras, "open_keras", lambda *_: file._replace(config=file.config.__class__(config, "config")))
+        try:
+            model = librnn.keras.load(name)
+        except librnn.RNNError as error:
+            assert error.message
+            continue
+        models += 1
+        assert describe(model)
+    assert 10 < models < 140
 
 
 def test_a_file_on_which_the_hdf5_library_never_ends_is_an_error(tmp_path):

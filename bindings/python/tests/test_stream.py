@@ -60,7 +60,7 @@ def test_wrong_steps_are_refused_and_change_nothing():
         stream.process(np.ones((2, 2, 3)))
     with pytest.raises(librnn.RNNError):
         stream.step(np.ones(3), tokens=1)
-    for keywords in ({"batch": 0}, {"batch": -1}, {"batch": 1.5}, {"num_threads": -1}, {"num_threads": 2}):
+    for keywords in ({"batch": 0}, {"batch": -1}, {"batch": 1.5}, {"num_threads": -1}, {"num_threads": 1025}, {"weight_storage": "float16"}, {"weight_storage": []}):
         with pytest.raises(librnn.RNNError):
             layer.stream(**keywords)
     assert_same_bits(stream.state, before)
@@ -123,3 +123,40 @@ def test_the_floating_point_mode_of_the_caller_is_as_before():
     layer(np.ones((2, 1, 3)))
     layer.stream().step(np.ones(3))
     assert (tiny * 0.5)[0] != 0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stream_on_two_threads_has_the_bits_of_one(cell):
+    layer = make(cell, 256, 256, 2)
+    one, two = layer.stream(), layer.stream(num_threads=2)
+    for x in randoms(30, 256):
+        assert_same_bits(two.step(x), one.step(x))
+    assert_same_bits(two.state, one.state)
+
+
+def bfloat16(value):
+    """The nearest bfloat16, ties to even: of 24 bits of the significand 16 are rounded off."""
+    bits = value.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_bfloat16_weights_are_the_nearest(cell):
+    layer = make(cell, 40, 50)
+    rounded = make(cell, 40, 50)
+    rounded.load_state_dict(
+        {name: bfloat16(value) if name.startswith("weight") else value for name, value in layer.state_dict().items()}
+    )
+    stream, expected = layer.stream(weight_storage="bfloat16"), rounded.stream()
+    for x in randoms(5, 40):
+        assert_same_bits(stream.step(x), expected.step(x))
+
+
+def test_bfloat16_weights_are_refused_where_they_are_not_for():
+    for model, keywords in (
+        (librnn.LSTM(4, 5, seed=1), {"batch": 2}),
+        (librnn.LSTM(4, 5, dtype="float64", seed=1), {}),
+        (librnn.LSTM(4, 5, peepholes=True, seed=1), {}),
+    ):
+        with pytest.raises(librnn.RNNError, match="bfloat16"):
+            model.stream(weight_storage="bfloat16", **keywords)

@@ -12,9 +12,10 @@ and outputs have the same bits however a sequence is cut, batched or padded.
 
 from __future__ import annotations
 
-from typing import Optional
+import importlib
+from typing import TYPE_CHECKING, Any, List, Optional
 
-from . import _abi, audio, keras, losses, onnx, optim, plot, torch
+from . import _abi, losses, optim
 from ._arrays import positive
 from .activations import Activation
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -30,6 +31,9 @@ from .sequential import Sequential
 from .stream import Stream
 from .trainer import EpochReport, History, StepReport, Trainer
 from .training import GradientFlow, Gradients, Tape
+
+if TYPE_CHECKING:
+    from . import audio, keras, onnx, plot, torch
 
 __version__ = _abi.RNN_VERSION_STRING
 
@@ -84,6 +88,20 @@ __all__ = [
     "blas",
     "__version__",
 ]
+
+
+#: Parts that are imported when they are first named: files of others and figures, of which most programs need none.
+_LATER = ("audio", "keras", "onnx", "plot", "torch")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *_LATER})
 
 
 def kernels() -> str:

@@ -80,6 +80,8 @@ RNN_LOSS_MSE = 1
 RNN_CLIP_GLOBAL_NORM = 0
 RNN_CLIP_TENSOR_NORM = 1
 RNN_CLIP_VALUE = 2
+RNN_STORAGE_FULL = 0
+RNN_STORAGE_BFLOAT16 = 1
 RNN_NON_FINITE_NONE = 0
 RNN_NON_FINITE_FORWARD = 1
 RNN_NON_FINITE_LOSS = 2
@@ -289,6 +291,7 @@ class rnn_stream_options(Sized):
         ("struct_size", c_size_t),
         ("batch_size", c_size_t),
         ("num_threads", c_size_t),
+        ("weight_storage", c_int32),
     ]
 
 class rnn_cross_entropy_options(Sized):
@@ -562,6 +565,11 @@ rnn_network_run, rnn_network_run_f64 = _twins(
     "rnn_network_run", "rnn_status", "rnn_network *", "size_t", "size_t", "const float *", "size_t",
     "const int64_t *", "size_t", "const int64_t *", "size_t", "rnn_state *", "float *", "size_t",
     "const rnn_run_options *",
+)
+rnn_network_run_arrays, rnn_network_run_arrays_f64 = _twins(
+    "rnn_network_run_arrays", "rnn_status", "rnn_network *", "size_t", "size_t", "const float *", "size_t",
+    "const int64_t *", "size_t", "const int64_t *", "size_t", "const float *", "size_t", "float *", "size_t", "float *",
+    "size_t", "const rnn_run_options *",
 )
 rnn_network_forward_train, rnn_network_forward_train_f64 = _twins(
     "rnn_network_forward_train", "rnn_status", "rnn_network *", "size_t", "size_t", "const float *", "size_t",

@@ -9,7 +9,7 @@ called.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -369,8 +369,16 @@ def _call(function: Any, arguments: Tuple[Any, ...]) -> Any:
             return StoredTensor(*storage, offset, shape, strides)
     if name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state") and arguments:
         return arguments[0]
-    if name == "collections.OrderedDict" and not arguments:
-        return OrderedDict()
+    if name == "torch._tensor._rebuild_from_type_v2" and len(arguments) >= 3 and isinstance(arguments[2], tuple):
+        # A tensor of a subclass, or with attributes: the function that makes the tensor, its class, the arguments.
+        return _call(arguments[0], arguments[2]) if isinstance(arguments[0], Name) and arguments[0] != function else Unknown(name)
+    if name == "collections.OrderedDict" and len(arguments) <= 1:
+        # Python 2 gives the items as lists of two.
+        made: "OrderedDict[Any, Any]" = OrderedDict()
+        for item in arguments[0] if arguments and isinstance(arguments[0], (list, tuple)) else ():
+            if isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], (str, int)):
+                made[item[0]] = item[1]
+        return made
     if name == "collections.defaultdict":
         return {}
     return Unknown(name or "a call of an unknown function")
@@ -390,6 +398,11 @@ def _text(code: str) -> Callable[[_Machine], None]:
 
 def _bytes(code: str) -> Callable[[_Machine], None]:
     return lambda machine: machine._new(machine._take(machine._number(code)))
+
+
+def _old_text(code: str) -> Callable[[_Machine], None]:
+    """A string of Python 2, which is bytes there: names of tensors in old checkpoints."""
+    return lambda machine: machine._new(machine._take(machine._number(code)).decode("utf-8", "replace"))
 
 
 def _whole(code: str) -> Callable[[_Machine], None]:
@@ -416,7 +429,7 @@ _HANDLERS: Dict[int, Callable[[_Machine], None]] = {
     ord("K"): _whole("B"), ord("M"): _whole("H"), ord("J"): _whole("i"), 0x8A: _long("B"), 0x8B: _long("i"),
     ord("G"): lambda machine: machine._new(struct.unpack(">d", machine._take(8))[0]),
     ord("X"): _text("I"), 0x8C: _text("B"), 0x8D: _text("Q"),
-    ord("U"): _bytes("B"), ord("T"): _bytes("I"), ord("C"): _bytes("B"), ord("B"): _bytes("I"), 0x8E: _bytes("Q"),
+    ord("U"): _old_text("B"), ord("T"): _old_text("I"), ord("C"): _bytes("B"), ord("B"): _bytes("I"), 0x8E: _bytes("Q"),
     ord("}"): _fresh(dict), ord("]"): _fresh(list), ord(")"): _pushing(()), 0x8F: _fresh(lambda: Unknown("a set")),
     ord("d"): _Machine._dictionary, ord("l"): lambda machine: machine._new(machine._to_mark()),
     ord("t"): lambda machine: machine._new(tuple(machine._to_mark())),
@@ -431,73 +444,102 @@ _HANDLERS: Dict[int, Callable[[_Machine], None]] = {
 # ------------------------------------------------------------------------------------ which of it is wanted
 
 
-def tensors_of(checkpoint: Checkpoint, key: Optional[str]) -> Dict[str, np.ndarray]:
-    """The state_dict in a checkpoint: the one there is, or the one that `key` names ("model_state_dict", "a.b")."""
-    found = {path: entries for path, entries in _dictionaries(checkpoint.content)}
+class StoredModule(NamedTuple):
+    """What a module that was stored whole says of itself: its class, and its plain attributes."""
+
+    kind: str
+    options: Dict[str, Any]
+
+
+class Contents(NamedTuple):
+    """The tensors by name; and the modules by prefix, where they were stored whole."""
+
+    tensors: Dict[str, np.ndarray]
+    modules: Dict[str, StoredModule]
+
+
+def contents_of(checkpoint: Checkpoint, key: Optional[str]) -> Contents:
+    """The state_dict or module in a checkpoint: the one there is, or the one that `key` names ("model_state_dict", "a.b")."""
+    found = {path: (entries, modules) for path, entries, modules in _sets(checkpoint.content)}
+    # Counters and metrics, beside a model or in dictionaries of their own, are tensors too. A model has a matrix.
+    candidates = [path for path, (entries, _) in found.items() if any(len(entry.shape) > 1 for entry in entries.values())]
+    candidates = candidates or list(found)
     if key is None:
-        if "" in found:
-            key = ""
-        elif len(found) == 1:
-            key = next(iter(found))
-        elif not found:
+        if len(candidates) == 1:
+            key = candidates[0]
+        elif not candidates:
             raise format_error(f"{checkpoint.path} holds {_describe(checkpoint.content)}, and no tensors with names")
         else:
-            listed = ", ".join(f"{path!r} ({len(entries)} tensors)" for path, entries in list(found.items())[:20])
+            listed = ", ".join(f"{path!r} ({len(found[path][0])} tensors)" for path in candidates[:20])
             raise argument_error(f"{checkpoint.path} holds several sets of tensors: {listed}. Say which with key=…")
     elif key not in found:
         listed = ", ".join(repr(path) for path in list(found)[:20]) or "none"
         raise argument_error(f"key is {key!r}, but the sets of tensors in {checkpoint.path} are: {listed}")
-    return {name: checkpoint.array(tensor, name) for name, tensor in found[key].items()}
+    entries, modules = found[key]
+    return Contents({name: checkpoint.array(tensor, name) for name, tensor in entries.items()}, modules)
 
 
-def _dictionaries(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor]]]:
+def _sets(content: Any) -> Iterator[Tuple[str, Dict[str, StoredTensor], Dict[str, StoredModule]]]:
     """The dictionaries and modules with tensors in them, and where they are. Each is looked at once."""
     seen = set()
-    todo: List[Tuple[str, Any, int]] = [("", content, 0)]
+    todo = deque([("", content, 0)])
     while todo:
-        path, value, depth = todo.pop(0)
+        path, value, depth = todo.popleft()
         if id(value) in seen or depth > 6:
             continue
         seen.add(id(value))
         if isinstance(value, Unknown):
-            members = _members(value)
+            members, modules = _members(value)
             if members:
-                yield path, members
+                yield path, members, modules
             continue
         if not isinstance(value, dict):
             continue
         entries = {name: entry for name, entry in value.items() if isinstance(entry, StoredTensor) and isinstance(name, str)}
         if entries:
-            yield path, entries
-            continue
+            yield path, entries, {}
         # Integers are keys of an optimizer's state, which is no model.
-        todo += [(f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in value.items() if isinstance(name, str)]
+        todo.extend((f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in value.items() if isinstance(name, str))
 
 
-def _members(module: Unknown) -> Dict[str, StoredTensor]:
-    """The tensors of a pickled or scripted module, under the names that its state_dict would give them."""
+def _members(module: Unknown) -> Tuple[Dict[str, StoredTensor], Dict[str, StoredModule]]:
+    """The tensors of a pickled or scripted module, under the names that its state_dict would give them, and the modules in it."""
     found: Dict[str, StoredTensor] = {}
+    modules: Dict[str, StoredModule] = {}
     seen = set()
-    todo: List[Tuple[str, Any, int]] = [("", module, 0)]
+    todo: "deque[Tuple[str, Any, int]]" = deque([("", module, 0)])
     while todo:
-        path, value, depth = todo.pop(0)
+        path, value, depth = todo.popleft()
         if isinstance(value, StoredTensor):
             found[path] = value
+        kind = None
         if isinstance(value, Unknown):
-            value = value.state
+            kind, value = value.name, value.state
         if not isinstance(value, dict) or id(value) in seen or depth > 40:
             continue
         seen.add(id(value))
         plain = "_parameters" in value and "_modules" in value
+        if plain and kind is not None:
+            options = {name: each for name, each in value.items() if isinstance(name, str) and type(each) in (bool, int, float, str)}
+            modules[path] = StoredModule(kind, options)
         for name, inner in value.items():
             if not isinstance(name, str) or (plain and name not in ("_parameters", "_buffers", "_modules")):
                 continue
             inside = path if plain else (f"{path}.{name}" if path else name)
             todo.append((inside, inner, depth + 1))
-    return found
+    return found, modules
 
 
 def _describe(content: Any) -> str:
+    if isinstance(content, Unknown) and content.name.startswith("torch._utils._rebuild_"):
+        return f"a tensor of a kind that is not read ({content.name.rpartition('_rebuild_')[2]})"
     if isinstance(content, Unknown):
         return f"an object of {content.name or 'an unknown class'}"
-    return f"{type(content).__name__}" if not isinstance(content, dict) else f"a dictionary with {len(content)} entries"
+    if isinstance(content, StoredTensor):
+        return "a single tensor"
+    if isinstance(content, (list, tuple)):
+        return f"a {type(content).__name__} of {len(content)}"
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    shown = [f"{str(name)[:60]!r}: {_describe(value)}" for name, value in list(content.items())[:3] if not isinstance(value, dict)]
+    return f"a dictionary of {len(content)}" + (f" ({', '.join(shown)})" if shown else "")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import os
+import re
+import shlex
 import struct
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -13,11 +16,11 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from . import _abi, audio, keras, modules, torch
-from ._checkpoint import read_checkpoint, tensors_of
 from ._describe import describe
 from ._foreign import Archive, first_bytes, kind_of
 from ._network import Model
 from ._safetensors import read_header
+from ._torch_file import describe_tensors
 from .activations import Activation
 from .errors import RNNError, argument_error, format_error, io_error, unsupported
 from .files import load, save
@@ -64,7 +67,11 @@ _OPTIONS = {
     "audio": (),
     "librnn": (),
 }
-_FLAGS = {"modules": "--module", "batch_first": "--batch-first"}
+_FLAGS = {
+    "modules": "--module PREFIX=KIND (repeat)", "batch_first": "--batch-first or --time-first", "key": "--key", "prefix": "--prefix",
+    "ignore": "--ignore", "variant": "--variant", "nonlinearity": "--nonlinearity", "dtype": "--dtype", "config": "--config",
+    "keras_version": "--keras-version", "eps": ":eps=", "conventions": "--conventions",
+}  # fmt: skip
 #: Modules without weights, for `--module =KIND:…`.
 _WEIGHTLESS: Dict[str, Callable[..., Any]] = {
     "Activation": Activation, "Dropout": modules.Dropout, "LastStep": modules.LastStep, "FirstStep": modules.FirstStep,
@@ -81,13 +88,22 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         sys.stdout.flush()
     except RNNError as error:
         print(f"librnn: {error.message}", file=sys.stderr)
-        if given.command == "convert" and "spell out" in error.message:
-            print("librnn: on the command line: --batch-first or --time-first, --variant, --nonlinearity, --module", file=sys.stderr)
+        for line in _hints(given, error.message):
+            print(f"librnn: {line}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of a pipe, such as head, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _hints(given: argparse.Namespace, message: str) -> List[str]:
+    """What helps after an error: its words of Python as options, and where the command to copy is."""
+    flags = [f"{name}= is {flag}" for name, flag in _FLAGS.items() if re.search(rf"\b{name}=", message)]
+    hints = ["on the command line " + ", ".join(flags)] if flags else []
+    if given.command == "convert" and re.search(r"\b(modules|prefix|batch_first|variant|nonlinearity)=", message):
+        hints.append(f"`librnn inspect {shlex.quote(given.input)}` shows the modules and the command that converts them")
+    return hints
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,13 +126,13 @@ def _parser() -> argparse.ArgumentParser:
         "--metadata", action="append", metavar="KEY=VALUE", default=[], help="an entry to store with the model; may be repeated"
     )
 
-    inspect = commands.add_parser(
+    show = commands.add_parser(
         "inspect", help="show what a model file is", formatter_class=raw, epilog=INSPECT,
         description="Shows architecture, conventions, sizes and equations of a model.",
     )  # fmt: skip
-    inspect.set_defaults(run=_inspect)
-    inspect.add_argument("input", metavar="FILE", help="a model file of any kind")
-    _add_reading(inspect)
+    show.set_defaults(run=_inspect)
+    show.add_argument("input", metavar="FILE", help="a model file of any kind")
+    _add_reading(show)
     return parser
 
 
@@ -150,7 +166,14 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 def kind_of_file(path: str) -> str:
     """Which reader a file is for, by its content; by its name where the content does not tell."""
+    if os.path.isdir(path):
+        saved = os.path.exists(os.path.join(path, "saved_model.pb"))
+        if saved:
+            raise unsupported(f"{path} is a SavedModel of TensorFlow: save the model as a file, model.save('model.keras')")
+        raise unsupported(f"{path} is a folder, expected a file")
     start = first_bytes(path, 64)
+    if start[4:8] == b"TFL3":
+        raise unsupported(f"{path} is a model of TensorFlow Lite: convert the model of Keras that it was made of, or export ONNX")
     if start[:4] == b"PK\3\4":
         with Archive(path) as archive:
             names = archive.names
@@ -158,6 +181,11 @@ def kind_of_file(path: str) -> str:
             return "keras"
         if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
             return "torch"
+        if any(name.endswith("archive_format") for name in names):
+            raise unsupported(
+                f"{path} is a program of torch.export, not read here: save the weights, torch.save(model.state_dict(), …), or the "
+                "graph, torch.onnx.export(…)"
+            )
         raise unsupported(f"{path} is a zip archive, neither of Keras nor of PyTorch")
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return "keras"
@@ -181,7 +209,7 @@ def _read(given: argparse.Namespace) -> Tuple[str, Any]:
     chosen = {name: options[name] for name in _OPTIONS[kind] if options[name] is not None}
     idle = sorted(name for name, value in options.items() if value is not None and name not in _OPTIONS[kind])
     if idle:
-        flags = ", ".join(_FLAGS.get(name, "--" + name.replace("_", "-")) for name in idle)
+        flags = ", ".join(_FLAGS[name].split(" ")[0] for name in idle)
         raise argument_error(f"{flags} has no meaning for {given.input}, which is read as {kind}")
     if "modules" in chosen:
         chosen["modules"] = [_module(text) for text in chosen["modules"]]
@@ -210,12 +238,17 @@ def _module(text: str) -> Any:
         if not equals:
             raise argument_error(f"--module {text!r}: {part!r} is not NAME=VALUE")
         options[name] = _value(value)
-    if prefix:
+    if prefix or kind in torch.KINDS:
         return (prefix, kind, options)
-    if kind not in _WEIGHTLESS:
+    make = _WEIGHTLESS.get(kind)
+    if make is None:
         raise argument_error(f"--module {text!r}: without a prefix, expected one of {', '.join(_WEIGHTLESS)}")
+    known = list(inspect.signature(make).parameters)
+    wrong = [name for name in options if name not in known]
+    if wrong:
+        raise argument_error(f"--module {text!r}: {kind} has no {', '.join(wrong)}; it has {', '.join(known) or 'no options'}")
     try:
-        return _WEIGHTLESS[kind](**options)
+        return make(**options)
     except TypeError as error:
         raise argument_error(f"--module {text!r}: {error}") from None
 
@@ -279,50 +312,8 @@ def _write_safetensors(path: str, tensors: Dict[str, np.ndarray]) -> None:
 def _inspect(given: argparse.Namespace) -> None:
     kind = given.kind or kind_of_file(given.input)
     if kind == "torch" and not given.modules and given.batch_first is None:
-        print(_tensors_text(given), end="")
+        print(describe_tensors(given.input, given.key, given.prefix), end="")
         return
     _, model = _read(given)
     assert isinstance(model, Model)
     print(describe(model, given.input), end="")
-
-
-def _tensors_text(given: argparse.Namespace) -> str:
-    """What is in a file of PyTorch, and what it leaves open."""
-    path = given.input
-    if first_bytes(path)[8:9] == b"{":
-        header, _, _ = read_header(path)
-        shapes = {name: _shape(path, name, entry) for name, entry in header.items()}
-    else:
-        shapes = {name: (tuple(value.shape), value.dtype.name) for name, value in tensors_of(read_checkpoint(path), given.key).items()}
-    groups: Dict[str, List[str]] = {}
-    for name in shapes:
-        groups.setdefault(name.rpartition(".")[0], []).append(name)
-    lines = [f"{path}: {len(shapes)} tensors of PyTorch. They say sizes, not what is computed with them.", ""]
-    asked = set()
-    for prefix, names in groups.items():
-        # Sizes are all that is needed to tell a recurrent module.
-        empty = {name[len(prefix) + 1 if prefix else 0 :]: np.lib.stride_tricks.as_strided(
-            np.zeros(1, np.float32), shapes[name][0], (0,) * len(shapes[name][0])) for name in names}  # fmt: skip
-        recurrent = torch.recurrent_kind(empty)
-        lines.append(f"  {prefix or '(no prefix)'}" + (f": {recurrent}" if recurrent else ""))
-        for name in names:
-            shape, dtype = shapes[name]
-            lines.append(f"    {name.rpartition('.')[2]} {list(shape)} {dtype}")
-        if recurrent:
-            asked.add({"GRU": "variant", "RNN": "nonlinearity"}.get(recurrent[:3], ""))
-    lines += ["", "To convert it, say", "  --batch-first or --time-first"]
-    if "variant" in asked:
-        lines.append("  --variant reset_after (torch.nn.GRU) or reset_before")
-    if "nonlinearity" in asked:
-        lines.append("  --nonlinearity tanh or relu")
-    if len(groups) > 1:
-        lines.append("  --module PREFIX=KIND for each module, in the order in which data goes through them, or --prefix for one of them")
-    return "\n".join(lines) + "\n"
-
-
-def _shape(path: str, name: str, entry: Any) -> Tuple[Tuple[int, ...], str]:
-    """A tensor's shape and type in a safetensors header."""
-    shape = entry.get("shape") if isinstance(entry, dict) else None
-    if not isinstance(shape, list) or len(shape) > 32 or not all(type(extent) is int and 0 <= extent < 2**40 for extent in shape):
-        raise format_error(f"{path}: the entry of {name!r} is {kind_of(entry)}, with no shape")
-    return tuple(shape), str(entry.get("dtype"))

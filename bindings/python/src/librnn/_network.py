@@ -26,13 +26,14 @@ from .training import FlowArrays, Gradients, Tape
 
 Self = TypeVar("Self", bound="Model")
 Key = Tuple[int, int, bool]
-#: (T, N, has a batch axis), features, tokens, initial state, lengths: checked, or None where there are none.
-Batch = Tuple[Key, Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray]]
 
 _DTYPES: Dict[int, np.dtype] = {_abi.RNN_DTYPE_FLOAT32: np.dtype(np.float32), _abi.RNN_DTYPE_FLOAT64: np.dtype(np.float64)}
 #: Plans that a model keeps, and states for which it keeps memory between calls.
 _PLANS, _POOLS, _POOLED_STATES, _POOLED_ELEMENTS = 256, 16, 8, 1 << 16
+#: Elements of all arrays of a call that is copied into a slot, and slots that a plan keeps.
+_SLOT_ELEMENTS, _SLOTS = 2048, 8
 _empty = np.empty
+_ndarray = np.ndarray
 #: The metadata entry in which a file remembers batch_first = True; no concern of the user's.
 LAYOUT_KEY = "python.batch_first"
 
@@ -81,18 +82,21 @@ def _pair(state: Any, name: str, meaning: str) -> Sequence[Any]:
     return state
 
 
-class _Plan:
+class Plan:
     """Everything about a call that depends on T and N alone, made once: it halves the cost of a small call.
 
     The C types are what ctypes would otherwise make of each number at each call.
     """
 
     __slots__ = (
-        "time", "batch", "input_count", "tokens_count", "output_shape", "output_count",
-        "state_shape", "state_count", "state_slices", "one_state",
+        "key", "time", "batch", "input_count", "tokens_count", "output_shape", "output_count",
+        "state_shape", "state_count", "_states", "_parts", "slots",
     )  # fmt: skip
 
-    def __init__(self, model: "Model", time: int, batch: int, batched: bool) -> None:
+    def __init__(self, model: "Model", key: Key) -> None:
+        time, batch, batched = key
+        #: T, N, and whether x has a batch axis.
+        self.key = key
         self.time = c_size_t(time)
         self.batch = c_size_t(batch)
         self.input_count = c_size_t(time * batch * model.input_size)
@@ -108,19 +112,64 @@ class _Plan:
         states = model._states
         self.state_count = c_size_t(batch * sum(info.elements for info in states))
         shapes = [model._state_shape(info, batch, batched) for info in states]
-        # One state is read into an array of its shape; several of one shape, as an LSTM has them, with a leading axis.
-        self.state_slices: Optional[List[Tuple[slice, Tuple[int, ...]]]] = None
-        self.one_state = len(shapes) == 1
-        if self.one_state:
-            self.state_shape: Tuple[int, ...] = shapes[0]
+        #: Of the one array for all states. One state is that array; several of one shape, as an LSTM has them, get a leading
+        #: axis; others are cut from a flat one.
+        self.state_shape: Tuple[int, ...] = (self.state_count.value,)
+        self._states = len(states)
+        self._parts: Optional[List[Tuple[slice, Tuple[int, ...]]]] = None
+        if len(shapes) == 1:
+            self.state_shape = shapes[0]
         elif len(set(shapes)) == 1:
             self.state_shape = (len(states),) + shapes[0]
         else:
-            self.state_shape = (self.state_count.value,)
-            self.state_slices = [
+            self._parts = [
                 (slice(batch * info.offset, batch * (info.offset + info.elements)), shape)
                 for info, shape in zip(states, shapes)
             ]
+
+        #: Of a call so small that copying costs less than asking NumPy for addresses: those that no call uses at the moment.
+        elements = self.input_count.value + self.tokens_count.value + self.output_count.value + self.state_count.value
+        one_input = (model.input_size == 0) != (model._token_count == 0)
+        self.slots: Optional[List[Slot]] = [] if one_input and 0 < elements <= _SLOT_ELEMENTS else None
+
+    def leaves(self, state: np.ndarray) -> List[np.ndarray]:
+        """The states in an array of `state_shape`: views."""
+        count = self._states
+        if count == 1:
+            return [state]
+        if self._parts is None:
+            # Not list(state), which takes three times as long.
+            return [state[0], state[1]] if count == 2 else [state[index] for index in range(count)]
+        return [state[part].reshape(shape) for part, shape in self._parts]
+
+
+class Slot:
+    """Arrays for one call at a time, and everything that the call passes to the library: made once."""
+
+    __slots__ = ("input", "state", "leaves", "output", "begin_anew", "begin_from_state")
+
+    def __init__(self, model: "Model", plan: Plan, x: np.ndarray) -> None:
+        self.input = _empty(x.shape, x.dtype)
+        self.output = _empty(plan.output_shape, model.dtype)
+        self.state: Any = _empty(plan.state_shape, model.dtype) if model._states else None
+        self.leaves = [] if self.state is None else plan.leaves(self.state)
+        nothing = (None, c_size_t(0))
+        source = c_void_p(address(self.input))
+        state = nothing if self.state is None else (c_void_p(address(self.state)), plan.state_count)
+        call = (
+            c_void_p(model._network.value), plan.time, plan.batch,
+            *((source, plan.input_count) if model.input_size else nothing),
+            *((source, plan.tokens_count) if model._token_count else nothing),
+            *nothing,
+        )  # fmt: skip
+        end = (c_void_p(address(self.output)), plan.output_count, *state, model._run_options)
+        #: Arguments of rnn_network_run_arrays: without an initial state, and from the one in `state`.
+        self.begin_anew = (*call, *nothing, *end)
+        self.begin_from_state = (*call, *state, *end)
+
+
+#: Plan, features, tokens, initial state, lengths: checked, or None where there are none. The initial state is the call's own.
+Batch = Tuple[Plan, Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray], Optional[np.ndarray]]
 
 
 class Model:
@@ -158,7 +207,9 @@ class Model:
         self._learns_initial_state = any(".h_0_l" in parameter.name for parameter in self._parameters)
         self._seed = seed
         self._steps = itertools.count()
-        self._plans: Dict[Key, _Plan] = {}
+        self._plans: Dict[Key, Plan] = {}
+        #: The same plans, by the shape of x as it was passed.
+        self._plans_of_shapes: Dict[Tuple[int, ...], Plan] = {}
         self._pools: Dict[int, List[Handle]] = {}
         self._lock = threading.RLock()
         #: Changes with the weights.
@@ -167,7 +218,7 @@ class Model:
         self._views: Dict[str, np.ndarray] = {}
         self._run_options: Any = None
         double = self.dtype == np.float64
-        self._c_run = _abi.rnn_network_run_f64 if double else _abi.rnn_network_run
+        self._c_run = _abi.rnn_network_run_arrays_f64 if double else _abi.rnn_network_run_arrays
         self._c_train = _abi.rnn_network_forward_train_f64 if double else _abi.rnn_network_forward_train
         self._c_backward = _abi.rnn_network_backward_f64 if double else _abi.rnn_network_backward
         self._c_get = _abi.rnn_network_parameter_get_f64 if double else _abi.rnn_network_parameter_get
@@ -188,12 +239,15 @@ class Model:
         self.batch_first = batch_first
         self._run_options = byref(_abi.rnn_run_options(batch_first=1)) if batch_first else None
         self._plans.clear()
+        self._plans_of_shapes.clear()
 
     # ------------------------------------------------------------------ life
 
     def close(self) -> None:
         """Free the network now rather than with the last reference. Streams and tapes made from it stay usable."""
         self._pools.clear()
+        self._plans.clear()
+        self._plans_of_shapes.clear()
         self._network.close()
 
     def __enter__(self: Self) -> Self:
@@ -312,10 +366,13 @@ class Model:
         """[L*D, N, H], or [L*D, H] without a batch."""
         return (info.shape[0], batch, info.shape[2]) if batched else (info.shape[0], info.shape[2])
 
-    def _plan(self, key: Key) -> _Plan:
-        if len(self._plans) >= _PLANS:
-            self._plans.clear()
-        plan = self._plans[key] = _Plan(self, *key)
+    def _plan(self, key: Key) -> Plan:
+        """The plan for T, N and whether there is a batch axis."""
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = Plan(self, key)
         return plan
 
     def _take_state(self, batch: int) -> Handle:
@@ -326,7 +383,7 @@ class Model:
             options = _abi.rnn_state_options(batch_size=batch)
             return create(_abi.rnn_state_destroy, _abi.rnn_state_create, self._network.value, byref(options))
 
-    def _give_state(self, batch: int, plan: _Plan, state: Handle) -> None:
+    def _give_state(self, batch: int, plan: Plan, state: Handle) -> None:
         pool = self._pools.get(batch)
         if pool is None:
             if plan.state_count.value > _POOLED_ELEMENTS:
@@ -337,82 +394,118 @@ class Model:
         if len(pool) < _POOLED_STATES:
             pool.append(state)
 
-    def _pack(self, leaves: Sequence[Any], batch: int, batched: bool, name: str) -> Optional[np.ndarray]:
-        """States as one array in the library's order; None if all are None, which stands for zeros or what was learned."""
-        if all(leaf is None for leaf in leaves):
+    def _pack(self, leaves: Sequence[Any], plan: Plan, name: str) -> Optional[np.ndarray]:
+        """States as one new array in the library's order; None if all are None, which stands for zeros or what was learned."""
+        missing = 0
+        for leaf in leaves:
+            missing += leaf is None
+        if missing == len(leaves):
             return None
-        if self._learns_initial_state and name != "grad_h_n" and any(leaf is None for leaf in leaves):
+        if missing and self._learns_initial_state and name != "grad_h_n":
             raise argument_error(
                 f"{name} is None in some parts only: a model that learns its initial state takes all of it or none of it"
             )
-        arrays = []
-        for info, leaf in zip(self._states, leaves):
-            shape = self._state_shape(info, batch, batched)
+        state = _empty(plan.state_shape, self.dtype)
+        for index, target in enumerate(plan.leaves(state)):
+            leaf = leaves[index]
             if leaf is None:
-                arrays.append(np.zeros(shape, self.dtype))
+                target[...] = 0
                 continue
-            array = floats(leaf, self.dtype, name)
-            if array.shape != shape:
-                kind = info.name[len(self._prefix) :]
-                raise shape_error(f"{name} ({kind}) has shape {array.shape}, expected {shape}")
-            arrays.append(array)
-        return arrays[0] if len(arrays) == 1 else np.concatenate([array.reshape(-1) for array in arrays])
+            if leaf.__class__ is not _ndarray or leaf.dtype is not self.dtype:
+                leaf = floats(leaf, self.dtype, name)
+            if leaf.shape != target.shape:
+                kind = self._states[index].name[len(self._prefix) :]
+                raise shape_error(f"{name} ({kind}) has shape {leaf.shape}, expected {target.shape}")
+            target[...] = leaf
+        return state
 
-    def _read_state(self, state: Handle, plan: _Plan) -> List[np.ndarray]:
+    def _read_state(self, state: Handle, plan: Plan) -> List[np.ndarray]:
         flat = _empty(plan.state_shape, self.dtype)
-        status = self._c_state_read(state.value, None, address(flat), plan.state_count)
-        if status:
-            raise last_error(status)
-        if plan.one_state:
-            return [flat]
-        if plan.state_slices is None:
-            return list(flat)
-        return [flat[part].reshape(shape) for part, shape in plan.state_slices]
+        check(self._c_state_read(state.value, None, address(flat), plan.state_count))
+        return plan.leaves(flat)
 
-    def _execute(
+    def _run(
         self,
-        function: Any,
-        key: Key,
+        plan: Plan,
         x: Optional[np.ndarray],
         tokens: Optional[np.ndarray],
         lengths: Optional[np.ndarray],
         initial: Optional[np.ndarray],
-        *tail: Any,
+        options: Any,
     ) -> Tuple[np.ndarray, List[np.ndarray]]:
-        """Call rnn_network_run or _forward_train: y and the leaves of the final state."""
-        plan = self._plans.get(key) or self._plan(key)
-        batch = key[1]
-        state = self._take_state(batch) if self._states else None
+        """Call rnn_network_run_arrays, and nothing else: y and the leaves of the final state, which takes the place of `initial`."""
+        y = _empty(plan.output_shape, self.dtype)
+        begin = end = None
+        state = initial
+        if self._states:
+            if state is None:
+                state = _empty(plan.state_shape, self.dtype)
+                end = address(state)
+            else:
+                begin = end = address(state)
+        status = self._c_run(
+            self._network.value,
+            plan.time,
+            plan.batch,
+            None if x is None else address(x),
+            plan.input_count,
+            None if tokens is None else address(tokens),
+            plan.tokens_count,
+            None if lengths is None else address(lengths),
+            0 if lengths is None else plan.batch,
+            begin,
+            0 if begin is None else plan.state_count,
+            address(y),
+            plan.output_count,
+            end,
+            plan.state_count,
+            options,
+        )
+        if status:
+            raise last_error(status)
+        return y, [] if state is None else plan.leaves(state)
+
+    def _run_in_slot(self, plan: Plan, x: Any, initial: Optional[np.ndarray]) -> Tuple[np.ndarray, List[np.ndarray]]:
+        """`_run` without lengths and options, for a plan that has slots."""
+        slots = plan.slots
+        assert slots is not None
         try:
-            if state is not None:
-                if initial is None:
-                    status = _abi.rnn_state_reset(state.value)
-                else:
-                    status = self._c_state_write(state.value, None, address(initial), plan.state_count)
-                if status:
-                    raise last_error(status)
-            y = _empty(plan.output_shape, self.dtype)
-            status = function(
-                self._network.value,
-                plan.time,
-                plan.batch,
-                None if x is None else address(x),
-                plan.input_count,
-                None if tokens is None else address(tokens),
-                plan.tokens_count,
-                None if lengths is None else address(lengths),
-                0 if lengths is None else batch,
-                None if state is None else state.value,
-                address(y),
-                plan.output_count,
-                *tail,
-            )
-            if status:
-                raise last_error(status)
-            return y, [] if state is None else self._read_state(state, plan)
-        finally:
-            if state is not None:
-                self._give_state(batch, plan, state)
+            slot = slots.pop()
+        except IndexError:
+            slot = Slot(self, plan, x)
+        slot.input[...] = x
+        if initial is None:
+            status = self._c_run(*slot.begin_anew)
+        else:
+            slot.state[...] = initial
+            status = self._c_run(*slot.begin_from_state)
+        if status:
+            raise last_error(status)
+        y = slot.output.copy()
+        leaves = slot.leaves
+        # Without a loop where it can be: a comprehension is a function of its own.
+        leaves = [leaves[0].copy(), leaves[1].copy()] if len(leaves) == 2 else [leaf.copy() for leaf in leaves]
+        if len(slots) < _SLOTS:
+            slots.append(slot)
+        return y, leaves
+
+    def _call(
+        self, batch: Batch, mask: Any, padding_value: float, padding: Optional[str], zero_state_of_empty_rows: bool
+    ) -> Tuple[np.ndarray, Any]:
+        """A call of the model once its arrays are checked: y, and the state as the caller gets it."""
+        plan, x, tokens, initial, lengths = batch
+        if mask is None and padding is None and padding_value == 0 and not zero_state_of_empty_rows and self._mask_rule is None:
+            if plan.slots is None or lengths is not None:
+                y, leaves = self._run(plan, x, tokens, lengths, initial, self._run_options)
+            else:
+                y, leaves = self._run_in_slot(plan, tokens if x is None else x, initial)
+            return y, self._nest(leaves)
+        mask, kind = self._own_mask(plan.key, x, tokens, mask, padding_value, padding)
+        fields = self._padding_fields(plan.key, mask, padding_value, kind, zero_state_of_empty_rows)
+        options = _abi.rnn_run_options(batch_first=int(self.batch_first), **fields)
+        y, leaves = self._run(plan, x, tokens, lengths, initial, byref(options))
+        self._fill_left_out(y, mask, padding_value, padding, plan.key)
+        return y, self._nest(leaves)
 
     def _padding_fields(
         self,
@@ -438,9 +531,17 @@ class Model:
         return fields
 
     def _own_mask(
-        self, key: Key, x: Optional[np.ndarray], tokens: Optional[np.ndarray], mask: Any, padding: Optional[str]
+        self,
+        key: Key,
+        x: Optional[np.ndarray],
+        tokens: Optional[np.ndarray],
+        mask: Any,
+        padding_value: float,
+        padding: Optional[str],
     ) -> Tuple[Any, str]:
         """The mask and the padding of a call: the caller's, or else those of the model's rule."""
+        if padding is None and padding_value != 0:
+            padding = "value"
         rule = self._mask_rule
         if rule is None:
             return mask, padding or "value"
@@ -448,43 +549,72 @@ class Model:
             mask = rule.mask(x, tokens, 2 if key[2] else 1)
         return mask, padding or rule.padding
 
-    def _fill_left_out(self, y: np.ndarray, mask: Any, padding: Optional[str], key: Key) -> None:
+    def _fill_left_out(self, y: np.ndarray, mask: Any, padding_value: float, padding: Optional[str], key: Key) -> None:
         """What the rule says of outputs at left-out steps, unless the caller said otherwise."""
-        if self._mask_rule is not None and padding is None and not self._single_step:
+        if self._mask_rule is not None and padding is None and padding_value == 0 and not self._single_step:
             self._mask_rule.finish(y, mask, 1 if key[2] and self.batch_first else 0)
 
-    def _options_of_run(
-        self, key: Key, mask: Any, padding_value: float, padding: str, zero_state_of_empty_rows: bool
-    ) -> Any:
-        """rnn_run_options; made once for all calls where they are the defaults."""
-        if mask is None and padding == "value" and padding_value == 0 and not zero_state_of_empty_rows:
-            return self._run_options
-        fields = self._padding_fields(key, mask, padding_value, padding, zero_state_of_empty_rows)
-        return byref(_abi.rnn_run_options(batch_first=int(self.batch_first), **fields))
-
-    def _execute_train(
+    def _train(
         self,
-        key: Key,
-        x: Optional[np.ndarray],
-        tokens: Optional[np.ndarray],
-        lengths: Optional[np.ndarray],
-        initial: Optional[np.ndarray],
+        batch: Batch,
         step: Optional[int],
         first_time: int,
-        padding: Mapping[str, Any],
-    ) -> Tuple[np.ndarray, List[np.ndarray], Tape]:
+        mask: Any = None,
+        padding_value: float = 0.0,
+        padding: Optional[str] = None,
+        zero_state_of_empty_rows: bool = False,
+    ) -> Tuple[np.ndarray, Any, Tape]:
+        """A call in training once its arrays are checked: as `_call`, and the tape."""
+        plan, x, tokens, initial, lengths = batch
+        mask, kind = self._own_mask(plan.key, x, tokens, mask, padding_value, padding)
         options = _abi.rnn_train_options(
-            **self._padding_fields(key, **padding),
+            **self._padding_fields(plan.key, mask, padding_value, kind, zero_state_of_empty_rows),
             batch_first=int(self.batch_first),
             dropout_seed=self._seed,
             step=next(self._steps) if step is None else unsigned(step, "step"),
             first_time=unsigned(first_time, "first_time"),
         )
+        rows = plan.key[1]
         out = c_void_p()
-        y, leaves = self._execute(self._c_train, key, x, tokens, lengths, initial, byref(options), byref(out))
-        assert out.value is not None
-        handle = Handle(out.value, _abi.rnn_tape_destroy)
-        return y, leaves, Tape(handle, self, key, None if x is None else x.shape, y.shape)
+        y = _empty(plan.output_shape, self.dtype)
+        state = self._take_state(rows) if self._states else None
+        try:
+            if state is not None:
+                self._begin(state, initial, plan)
+            check(
+                self._c_train(
+                    self._network.value,
+                    plan.time,
+                    plan.batch,
+                    None if x is None else address(x),
+                    plan.input_count,
+                    None if tokens is None else address(tokens),
+                    plan.tokens_count,
+                    None if lengths is None else address(lengths),
+                    0 if lengths is None else rows,
+                    None if state is None else state.value,
+                    address(y),
+                    plan.output_count,
+                    byref(options),
+                    byref(out),
+                )
+            )
+            assert out.value is not None
+            handle = Handle(out.value, _abi.rnn_tape_destroy)
+            leaves = [] if state is None else self._read_state(state, plan)
+        finally:
+            if state is not None:
+                self._give_state(rows, plan, state)
+        self._fill_left_out(y, mask, padding_value, padding, plan.key)
+        tape = Tape(handle, self, plan.key, None if x is None else x.shape, y.shape)
+        return y, self._nest(leaves), tape
+
+    def _begin(self, state: Handle, initial: Optional[np.ndarray], plan: Plan) -> None:
+        """Fill a state with the initial one of a call: `initial`, or for None zeros or what was learned."""
+        if initial is None:
+            check(_abi.rnn_state_reset(state.value))
+        else:
+            check(self._c_state_write(state.value, None, address(initial), plan.state_count))
 
     def _batch(self, x: Any, hx: Any, lengths: Any) -> Batch:
         """Checks the arguments of a call."""
@@ -537,14 +667,14 @@ class Model:
         if tape._owner is not self:
             raise shape_error("the tape comes from another model")
         key = tape._key
-        plan = self._plans.get(key) or self._plan(key)
-        time, batch, batched = key
+        plan = self._plan(key)
+        time, batch, _ = key
         if grad_y is None:
             grad_y = np.zeros(tape._output_shape, self.dtype)
         grad_y = floats(grad_y, self.dtype, "grad_y")
         if grad_y.shape != tape._output_shape:
             raise shape_error(f"grad_y has shape {grad_y.shape}, expected {tape._output_shape}, as y")
-        final = None if grad_h_n is None else self._pack(self._leaves(grad_h_n, "grad_h_n"), batch, batched, "grad_h_n")
+        final = None if grad_h_n is None else self._pack(self._leaves(grad_h_n, "grad_h_n"), plan, "grad_h_n")
         grad_x = None
         if input_gradient and tape._input_shape is not None:
             grad_x = _empty(tape._input_shape, self.dtype)
@@ -558,7 +688,7 @@ class Model:
         state = self._take_state(batch) if self._states else None
         try:
             if state is not None and final is not None:
-                check(self._c_state_write(state.value, None, address(final), plan.state_count))
+                self._begin(state, final, plan)
             check(
                 self._c_backward(
                     self._network.value,
@@ -637,7 +767,7 @@ class Model:
             raise argument_error(f"the tape has no {', '.join(unknown)}, expected of {', '.join(known) or 'nothing'}")
         return found
 
-    def stream(self, batch: int = 1, num_threads: int = 1) -> Stream:
+    def stream(self, batch: int = 1, num_threads: int = 1, weight_storage: Optional[str] = None) -> Stream:
         """A stream: this model, a state of zeros and all scratch memory, for one step at a time.
 
         Parameters
@@ -645,7 +775,11 @@ class Model:
         batch : int
             Rows N of each step.
         num_threads : int
-            Threads that a step may use; 1, the caller's, is what this version knows.
+            Threads that a step may use, the caller's included. It uses them where a layer's weights are so large that sharing pays
+            (some 256 KiB), with the same bits. Between steps they spin for some 20 µs, then sleep.
+        weight_storage : {None, "bfloat16"}
+            ``"bfloat16"`` keeps the weights of recurrent layers rounded to bfloat16: half the bytes, for one row of a float32 model whose
+            weights exceed the cache. Each weight changes by at most 2⁻⁹ of itself; sums, biases and state stay float32.
 
         Returns
         -------
@@ -654,39 +788,47 @@ class Model:
         Raises
         ------
         RNNError
-            A layer is bidirectional: it needs the whole sequence.
+            A layer is bidirectional: it needs the whole sequence. Or ``weight_storage="bfloat16"`` with more rows, with float64, or for
+            a model of more than recurrent layers without options and linear layers.
         """
-        return Stream(self, batch, num_threads)
+        return Stream(self, batch, num_threads, weight_storage)
 
 
 class SequenceModel(Model):
     """A model with one input: features [T, N, I], or tokens [T, N]."""
 
-    def _sequence(self, x: Any) -> Tuple[Key, Optional[np.ndarray], Optional[np.ndarray]]:
-        """Checks x: (T, N, has a batch axis), features or None, tokens or None."""
+    def _sequence(self, x: Any) -> Tuple[Plan, Optional[np.ndarray], Optional[np.ndarray]]:
+        """Checks x: the plan, features or None, tokens or None."""
         if self._token_count:
             tokens = integers(x, "x")
             shape = tokens.shape
-            if len(shape) == 2:
-                return ((shape[1], shape[0], True) if self.batch_first else (shape[0], shape[1], True)), None, tokens
-            if len(shape) == 1:
-                return (shape[0], 1, False), None, tokens
+            return self._plans_of_shapes.get(shape) or self._plan_of(shape), None, tokens
+        if x.__class__ is not _ndarray or x.dtype is not self.dtype or not x.flags.carray:
+            x = floats(x, self.dtype, "x")
+        shape = x.shape
+        return self._plans_of_shapes.get(shape) or self._plan_of(shape), x, None
+
+    def _plan_of(self, shape: Tuple[int, ...]) -> Plan:
+        """Checks the shape of x: [T, N, I], or [T, N] of tokens."""
+        features: Tuple[int, ...] = () if self._token_count else (self.input_size,)
+        rank = len(shape) - len(features)
+        if rank not in (1, 2) or shape[rank:] != features:
+            axes: Tuple[Any, ...] = ("N", "T") if self.batch_first else ("T", "N")
+            raise shape_error(f"x has shape {shape}, expected {show(axes + features)} or {show(('T',) + features)}")
+        if rank == 1:
+            key: Key = (shape[0], 1, False)
         else:
-            if x.__class__ is not np.ndarray or x.dtype is not self.dtype or not x.flags.carray:
-                x = floats(x, self.dtype, "x")
-            shape = x.shape
-            if len(shape) == 3 and shape[2] == self.input_size:
-                return ((shape[1], shape[0], True) if self.batch_first else (shape[0], shape[1], True)), x, None
-            if len(shape) == 2 and shape[1] == self.input_size:
-                return (shape[0], 1, False), x, None
-        axes: Tuple[Any, ...] = ("N", "T") if self.batch_first else ("T", "N")
-        features: Tuple[Any, ...] = () if self._token_count else (self.input_size,)
-        raise shape_error(f"x has shape {shape}, expected {show(axes + features)} or {show(('T',) + features)}")
+            key = (shape[1], shape[0], True) if self.batch_first else (shape[0], shape[1], True)
+        plan = self._plan(key)
+        if len(self._plans_of_shapes) >= _PLANS:
+            self._plans_of_shapes.clear()
+        self._plans_of_shapes[shape] = plan
+        return plan
 
     def _batch(self, x: Any, hx: Any, lengths: Any) -> Batch:
-        key, features, tokens = self._sequence(x)
-        initial = None if hx is None else self._pack(self._leaves(hx, "hx"), key[1], key[2], "hx")
-        return key, features, tokens, initial, None if lengths is None else as_lengths(lengths, key[1])
+        plan, features, tokens = self._sequence(x)
+        initial = None if hx is None else self._pack(self._leaves(hx, "hx"), plan, "hx")
+        return plan, features, tokens, initial, None if lengths is None else as_lengths(lengths, plan.key[1])
 
     def __call__(
         self,
@@ -699,14 +841,7 @@ class SequenceModel(Model):
         padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Any]:
-        key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
-        if padding is None and padding_value != 0:
-            padding = "value"
-        mask, kind = self._own_mask(key, features, tokens, mask, padding)
-        options = self._options_of_run(key, mask, padding_value, kind, zero_state_of_empty_rows)
-        y, leaves = self._execute(self._c_run, key, features, tokens, lengths, initial, options)
-        self._fill_left_out(y, mask, padding, key)
-        return y, self._nest(leaves)
+        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
 
     def forward_train(
         self,
@@ -740,17 +875,9 @@ class SequenceModel(Model):
         y, state, tape
             y and state as a call gives them; `tape` is for `backward`.
         """
-        key, features, tokens, initial, lengths = self._batch(x, hx, lengths)
-        if padding is None and padding_value != 0:
-            padding = "value"
-        mask, kind = self._own_mask(key, features, tokens, mask, padding)
-        options = {
-            "mask": mask, "padding_value": padding_value, "padding": kind,
-            "zero_state_of_empty_rows": zero_state_of_empty_rows,
-        }  # fmt: skip
-        y, leaves, tape = self._execute_train(key, features, tokens, lengths, initial, step, first_time, options)
-        self._fill_left_out(y, mask, padding, key)
-        return y, self._nest(leaves), tape
+        return self._train(
+            self._batch(x, hx, lengths), step, first_time, mask, padding_value, padding, zero_state_of_empty_rows
+        )
 
 
 class Metadata(MutableMapping[str, str]):

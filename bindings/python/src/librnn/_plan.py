@@ -79,6 +79,10 @@ class Plan:
         parameters = {"weight": np.asarray(weight, np.float64)}
         if bias is not None:
             parameters["bias"] = np.asarray(bias, np.float64)
+        largest = float(np.finfo(self.dtype).max)
+        for name, values in parameters.items():
+            if not (np.abs(values) <= largest).all():
+                raise format_error(f"{hint}: its {name} holds a number that no {self.dtype} can be")
         return self.add("scale_shift", hint, [source], {"bias": bias is not None}, self.size(source), parameters)
 
     def batch_norm(
@@ -92,12 +96,8 @@ class Plan:
         epsilon: float,
         place: str,
     ) -> str:
-        """Batch normalisation as it runs, y = γ (x - μ) / √(σ² + ε) + β, as one product and one sum."""
-        gamma, beta, mean, variance = (np.asarray(row, np.float64) for row in (gamma, beta, mean, variance))
-        if not (variance + epsilon > 0).all():
-            raise format_error(f"{place}: a variance below 0")
-        weight = gamma / np.sqrt(variance + epsilon)
-        return self.scale(source, hint, weight, beta - mean * weight)
+        """Batch normalisation as it runs, as one product and one sum."""
+        return self.scale(source, hint, *folded_batch_norm(gamma, beta, mean, variance, epsilon, place))
 
     def keras_recurrent(
         self,
@@ -185,6 +185,17 @@ class Plan:
         else:
             names.update({name: str(index) for index, name in enumerate(rest)})
         return names
+
+
+def folded_batch_norm(
+    gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float, place: str
+) -> Tuple[np.ndarray, np.ndarray]:
+    """y = γ (x - μ) / √(σ² + ε) + β as y = x · weight + bias, computed in float64; all arrays [F]."""
+    gamma, beta, mean, variance = (np.asarray(row, np.float64) for row in (gamma, beta, mean, variance))
+    if not (variance + epsilon > 0).all():
+        raise format_error(f"{place}: a variance below 0")
+    weight = gamma / np.sqrt(variance + epsilon)
+    return weight, beta - mean * weight
 
 
 def _emit(builder: NetworkBuilder, name: str, node: PlannedNode, sources: List[str]) -> None:

@@ -60,6 +60,11 @@ def load(path: Any) -> Any:
     if "layers" in content and "in_shape" in content:
         return _rtneural(content)
     keys = ", ".join(sorted(content.value)[:10]) or "nothing"
+    if any("weight_ih" in key or "weight_hh" in key for key in content.value):
+        raise unsupported(
+            f"{name} has {keys}: the weights of a PyTorch model, which a program must know beforehand; give them to "
+            'librnn.torch.load, json.load(…) and dtype="float32", with what they do not say'
+        )
     raise unsupported(
         f"{name} has {keys}: neither RTNeural (in_shape, layers), GuitarML (model_data, state_dict) nor NAM (architecture, weights)"
     )

@@ -6,7 +6,7 @@ The bits are those of one step of the layer with the same weights.
 from __future__ import annotations
 
 import threading
-from ctypes import c_void_p
+from ctypes import c_size_t, c_void_p
 from typing import Any, ClassVar, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 import numpy as np
@@ -14,11 +14,12 @@ import numpy as np
 from . import _abi
 from ._arrays import address, float_dtype, floats, positive
 from ._builder import choose
-from .errors import argument_error, check, dtype_error, shape_error
+from .errors import argument_error, check, dtype_error, last_error, shape_error
 from .layers import GRU, LSTM, NONLINEARITIES, RNN, VARIANTS, RecurrentLayer
 from .training import Gradients
 
 _Optional = Optional[np.ndarray]
+_ndarray, _empty = np.ndarray, np.empty
 
 
 class Weights:
@@ -36,13 +37,12 @@ class Weights:
 class Trace:
     """What `forward_train` of a cell kept for `backward`: the arguments, the weights and the gates of one step."""
 
-    __slots__ = ("_cell", "_weights", "_batched", "_x", "_states", "_gates", "_results")
+    __slots__ = ("_cell", "_weights", "_x", "_states", "_gates", "_results")
 
     def __init__(
         self,
         cell: "Cell",
         weights: Weights,
-        batched: bool,
         x: np.ndarray,
         states: List[_Optional],
         gates: _Optional,
@@ -50,7 +50,6 @@ class Trace:
     ) -> None:
         self._cell = cell
         self._weights = weights
-        self._batched = batched
         self._x = x
         self._states = states
         self._gates = gates
@@ -61,6 +60,8 @@ class Cell:
     """What the cells share. Not made directly."""
 
     _layer: ClassVar[Type[RecurrentLayer]]
+    #: The functions of the library, forward and backward, for float32.
+    _c_names: ClassVar[Tuple[str, str]]
     #: The states of a cell: h, and c for LSTM.
     _state_names: ClassVar[Tuple[str, ...]] = ("h",)
     #: Gates that a trace keeps, in H: the four arrays of a GRU and LSTM step.
@@ -90,6 +91,12 @@ class Cell:
             state = {name[: -len("_l0")]: value for name, value in layer.state_dict().items()}
         self._lock = threading.Lock()
         self._shapes = {name: value.shape for name, value in state.items()}
+        self._hidden = (self.hidden_size,)
+        # What ctypes would otherwise make of the numbers at each call.
+        self._sizes = (c_size_t(self.input_size), c_size_t(self.hidden_size))
+        double = self.dtype == np.float64
+        self._c_forward = getattr(_abi, self._c_names[0] + ("_f64" if double else ""))
+        self._c_backward = getattr(_abi, self._c_names[1] + ("_f64" if double else ""))
         #: Replaced, never written to: a trace keeps the weights of its forward pass.
         self._weights = Weights(state)
         self._mirror: Dict[str, np.ndarray] = {}
@@ -160,21 +167,24 @@ class Cell:
         ndarray, shape (N, H) or (H,); for LSTMCell a pair (h, c)
             The next state.
         """
-        weights, batched, x, states = self._arguments(x, state)
-        results = [np.empty((len(x), self.hidden_size), self.dtype) for _ in self._state_names]
-        check(self._forward(weights, x, states, results, None))
-        return self._nest(results, batched)
+        weights, x, states = self._arguments(x, state)
+        shape = x.shape[:-1] + self._hidden
+        results = [_empty(shape, self.dtype) for _ in self._state_names]
+        status = self._forward(weights, x, states, results, None)
+        if status:
+            raise last_error(status)
+        return results[0] if len(results) == 1 else tuple(results)
 
     def forward_train(self, x: Any, state: Any = None) -> Tuple[Any, Trace]:
         """As a call, and keeps what `backward` needs: the next state, and the trace."""
-        weights, batched, x, states = self._arguments(x, state)
+        weights, x, states = self._arguments(x, state)
         # The caller may change its arrays before `backward`.
         x, states = x.copy(), [None if value is None else value.copy() for value in states]
-        results = [np.empty((len(x), self.hidden_size), self.dtype) for _ in self._state_names]
-        gates = np.empty((len(x), self._trace_width * self.hidden_size), self.dtype) if self._trace_width else None
+        results = [_empty(x.shape[:-1] + self._hidden, self.dtype) for _ in self._state_names]
+        gates = _empty((_rows(x), self._trace_width * self.hidden_size), self.dtype) if self._trace_width else None
         check(self._forward(weights, x, states, results, gates))
-        trace = Trace(self, weights, batched, x, states, gates, [value.copy() for value in results])
-        return self._nest(results, batched), trace
+        trace = Trace(self, weights, x, states, gates, [value.copy() for value in results])
+        return results[0] if len(results) == 1 else tuple(results), trace
 
     def backward(self, trace: Trace, grad_state: Any) -> Gradients:
         """The backward pass of one step, with the weights of the forward pass.
@@ -193,30 +203,31 @@ class Cell:
         """
         if not isinstance(trace, Trace) or trace._cell is not self:
             raise argument_error("trace is not one of this cell's forward_train")
-        batch, size, hidden = len(trace._x), self.input_size, self.hidden_size
-        final = self._states(grad_state, batch, trace._batched, "grad_state")
+        shape = trace._x.shape[:-1] + self._hidden
+        final = self._states(grad_state, shape, "grad_state")
         if all(value is None for value in final):
-            final[0] = np.zeros((batch, hidden), self.dtype)
-        grad_x = np.empty((batch, size), self.dtype)
-        grad_states = [np.empty((batch, hidden), self.dtype) for _ in self._state_names]
-        parameters = {name: np.empty(shape, self.dtype) for name, shape in self._shapes.items()}
+            final[0] = np.zeros(shape, self.dtype)
+        grad_x = _empty(trace._x.shape, self.dtype)
+        grad_states = [_empty(shape, self.dtype) for _ in self._state_names]
+        parameters = {name: _empty(shape, self.dtype) for name, shape in self._shapes.items()}
         check(self._backward(trace, final, grad_x, grad_states, parameters))
         return Gradients(
-            input=grad_x if trace._batched else grad_x[0],
-            state=self._nest(grad_states, trace._batched),
+            input=grad_x,
+            state=grad_states[0] if len(grad_states) == 1 else tuple(grad_states),
             parameters=parameters,
         )
 
-    def _arguments(self, x: Any, state: Any) -> Tuple[Weights, bool, np.ndarray, List[_Optional]]:
-        x = floats(x, self.dtype, "x")
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
-            raise shape_error(f"x has shape {x.shape}, expected (N, {self.input_size}) or ({self.input_size},)")
-        batched = x.ndim == 2
-        if not batched:
-            x = x.reshape(1, -1)
-        return self._weights, batched, x, self._states(state, len(x), batched, "state")
+    def _arguments(self, x: Any, state: Any) -> Tuple[Weights, np.ndarray, List[_Optional]]:
+        """Checks x, (N, I) or (I,), and the state."""
+        if x.__class__ is not _ndarray or x.dtype is not self.dtype or not x.flags.carray:
+            x = floats(x, self.dtype, "x")
+        shape = x.shape
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
+            raise shape_error(f"x has shape {shape}, expected (N, {self.input_size}) or ({self.input_size},)")
+        return self._weights, x, self._states(state, shape[:-1] + self._hidden, "state")
 
-    def _states(self, state: Any, batch: int, batched: bool, name: str) -> List[_Optional]:
+    def _states(self, state: Any, shape: Tuple[int, ...], name: str) -> List[_Optional]:
+        """Checks a state: h, or (h, c), each of a shape, (N, H) or (H,)."""
         names = self._state_names
         if state is None:
             return [None] * len(names)
@@ -224,21 +235,15 @@ class Cell:
             state = (state,)
         elif not isinstance(state, (tuple, list)) or len(state) != len(names):
             raise shape_error(f"{name} is {type(state).__name__}, expected a pair (h, c)")
-        shape = (batch, self.hidden_size) if batched else (self.hidden_size,)
         result: List[_Optional] = []
         for letter, value in zip(names, state):
             if value is not None:
-                value = floats(value, self.dtype, name)
+                if value.__class__ is not _ndarray or value.dtype is not self.dtype or not value.flags.carray:
+                    value = floats(value, self.dtype, name)
                 if value.shape != shape:
                     raise shape_error(f"{name} ({letter}) has shape {value.shape}, expected {shape}")
-                value = value.reshape(batch, self.hidden_size)
             result.append(value)
         return result
-
-    def _nest(self, values: List[np.ndarray], batched: bool) -> Any:
-        if not batched:
-            values = [value[0] for value in values]
-        return values[0] if len(values) == 1 else tuple(values)
 
     def _forward(
         self,
@@ -292,6 +297,7 @@ class RNNCell(Cell):
     """
 
     _layer = RNN
+    _c_names = ("rnn_vanilla_forward", "rnn_vanilla_backward")
     _trace_width = 0
 
     def __init__(
@@ -323,10 +329,9 @@ class RNNCell(Cell):
         results: List[np.ndarray],
         gates: _Optional,
     ) -> int:
-        function = _abi.rnn_vanilla_forward_f64 if self.dtype == np.float64 else _abi.rnn_vanilla_forward
         return int(
-            function(
-                self._nonlinearity, len(x), self.input_size, self.hidden_size,
+            self._c_forward(
+                self._nonlinearity, _rows(x), *self._sizes,
                 address(x), _pointer(states[0]),
                 *weights.pointers,
                 address(results[0]),
@@ -341,9 +346,8 @@ class RNNCell(Cell):
         grad_states: List[np.ndarray],
         parameters: Dict[str, np.ndarray],
     ) -> int:
-        function = _abi.rnn_vanilla_backward_f64 if self.dtype == np.float64 else _abi.rnn_vanilla_backward
-        status = function(
-            self._nonlinearity, len(trace._x), self.input_size, self.hidden_size,
+        status = self._c_backward(
+            self._nonlinearity, _rows(trace._x), *self._sizes,
             address(trace._x), _pointer(trace._states[0]),
             *trace._weights.pointers[:2],
             address(trace._results[0]), _pointer(final[0]),
@@ -369,6 +373,7 @@ class GRUCell(Cell):
     """
 
     _layer = GRU
+    _c_names = ("rnn_gru_forward", "rnn_gru_backward")
 
     def __init__(
         self,
@@ -414,10 +419,9 @@ class GRUCell(Cell):
         results: List[np.ndarray],
         gates: _Optional,
     ) -> int:
-        function = _abi.rnn_gru_forward_f64 if self.dtype == np.float64 else _abi.rnn_gru_forward
         return int(
-            function(
-                self._variant, len(x), self.input_size, self.hidden_size,
+            self._c_forward(
+                self._variant, _rows(x), *self._sizes,
                 address(x), _pointer(states[0]),
                 *weights.pointers,
                 address(results[0]), _pointer(gates),
@@ -432,10 +436,9 @@ class GRUCell(Cell):
         grad_states: List[np.ndarray],
         parameters: Dict[str, np.ndarray],
     ) -> int:
-        function = _abi.rnn_gru_backward_f64 if self.dtype == np.float64 else _abi.rnn_gru_backward
         return int(
-            function(
-                self._variant, len(trace._x), self.input_size, self.hidden_size,
+            self._c_backward(
+                self._variant, _rows(trace._x), *self._sizes,
                 address(trace._x), _pointer(trace._states[0]),
                 *trace._weights.pointers[:2],
                 _pointer(trace._gates), _pointer(final[0]),
@@ -460,6 +463,7 @@ class LSTMCell(Cell):
     """
 
     _layer = LSTM
+    _c_names = ("rnn_lstm_forward", "rnn_lstm_backward")
     _state_names = ("h", "c")
 
     def __init__(
@@ -485,10 +489,9 @@ class LSTMCell(Cell):
         results: List[np.ndarray],
         gates: _Optional,
     ) -> int:
-        function = _abi.rnn_lstm_forward_f64 if self.dtype == np.float64 else _abi.rnn_lstm_forward
         return int(
-            function(
-                len(x), self.input_size, self.hidden_size,
+            self._c_forward(
+                _rows(x), *self._sizes,
                 address(x), _pointer(states[0]), _pointer(states[1]),
                 *weights.pointers,
                 address(results[0]), address(results[1]), _pointer(gates),
@@ -503,9 +506,8 @@ class LSTMCell(Cell):
         grad_states: List[np.ndarray],
         parameters: Dict[str, np.ndarray],
     ) -> int:
-        function = _abi.rnn_lstm_backward_f64 if self.dtype == np.float64 else _abi.rnn_lstm_backward
-        status = function(
-            len(trace._x), self.input_size, self.hidden_size,
+        status = self._c_backward(
+            _rows(trace._x), *self._sizes,
             address(trace._x), _pointer(trace._states[0]), _pointer(trace._states[1]),
             *trace._weights.pointers[:2],
             _pointer(trace._gates), address(trace._results[1]),
@@ -520,6 +522,11 @@ class LSTMCell(Cell):
 def _biases(arrays: Mapping[str, np.ndarray]) -> Tuple[Optional[int], Optional[int]]:
     """The addresses of bias_ih (or the one bias) and bias_hh."""
     return _pointer(arrays.get("bias_ih", arrays.get("bias"))), _pointer(arrays.get("bias_hh"))
+
+
+def _rows(x: np.ndarray) -> int:
+    """N of x, (N, I) or (I,)."""
+    return len(x) if x.ndim == 2 else 1
 
 
 def _pointer(array: _Optional) -> Optional[int]:

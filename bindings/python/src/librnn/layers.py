@@ -180,6 +180,11 @@ class RecurrentLayer(SequenceModel):
         return nested_state(leaves, self.cell == "lstm") if self._split_directions else leaves[0]
 
     def _leaves(self, state: Any, name: str) -> Sequence[Any]:
+        if not self._split_directions:  # the usual forms need no more
+            if self.cell != "lstm":
+                return (state,)
+            if state.__class__ is tuple and len(state) == 2:
+                return state
         return state_leaves(state, self.cell == "lstm", self._split_directions, name)
 
     def _config(self) -> Dict[str, Any]:
@@ -227,10 +232,7 @@ class RecurrentLayer(SequenceModel):
         h_n : ndarray, shape (L*D, N, H); for LSTM a pair (h_n, c_n); structured as `hx`
             The state after each row's last step.
         """
-        return super().__call__(
-            x, hx, lengths, mask=mask, padding_value=padding_value, padding=padding,
-            zero_state_of_empty_rows=zero_state_of_empty_rows,
-        )  # fmt: skip
+        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
 
     def __reduce__(self) -> Tuple[Any, ...]:
         spelled = getattr(self, "_variant_spelled", None)

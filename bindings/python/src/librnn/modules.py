@@ -174,13 +174,13 @@ class WeightedModule(Model):
 
     def __call__(self, x: Any) -> np.ndarray:
         features, tokens, shape = self._each(x)
-        y, _ = self._execute(self._c_run, (math.prod(shape), 1, False), features, tokens, None, None, None)
+        y, _ = self._run(self._plan((math.prod(shape), 1, False)), features, tokens, None, None, None)
         return y.reshape(shape + (self.output_size,))
 
     def forward_train(self, x: Any) -> Tuple[np.ndarray, Tape]:
         """As a call, and keeps what `backward` needs: y, and the tape."""
         features, tokens, shape = self._each(x)
-        y, _, tape = self._execute_train((math.prod(shape), 1, False), features, tokens, None, None, 0, 0, {})
+        y, _, tape = self._train((self._plan((math.prod(shape), 1, False)), features, tokens, None, None), 0, 0)
         tape._output_shape = shape + (self.output_size,)
         return y.reshape(tape._output_shape), tape
 

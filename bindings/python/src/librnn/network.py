@@ -61,14 +61,8 @@ class Network(Model):
         state : dict of str to ndarray
             The final state.
         """
-        key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
-        if padding is None and padding_value != 0:
-            padding = "value"
-        mask, kind = self._own_mask(key, x, tokens, mask, padding)
-        options = self._options_of_run(key, mask, padding_value, kind, zero_state_of_empty_rows)
-        y, leaves = self._execute(self._c_run, key, x, tokens, lengths, initial, options)
-        self._fill_left_out(y, mask, padding, key)
-        return y, self._nest(leaves)
+        batch = self._arguments(x, tokens, state, lengths)
+        return self._call(batch, mask, padding_value, padding, zero_state_of_empty_rows)
 
     __call__ = run
 
@@ -92,17 +86,8 @@ class Network(Model):
         -------
         y, state, tape
         """
-        key, x, tokens, initial, lengths = self._arguments(x, tokens, state, lengths)
-        if padding is None and padding_value != 0:
-            padding = "value"
-        mask, kind = self._own_mask(key, x, tokens, mask, padding)
-        options = {
-            "mask": mask, "padding_value": padding_value, "padding": kind,
-            "zero_state_of_empty_rows": zero_state_of_empty_rows,
-        }  # fmt: skip
-        y, leaves, tape = self._execute_train(key, x, tokens, lengths, initial, step, first_time, options)
-        self._fill_left_out(y, mask, padding, key)
-        return y, self._nest(leaves), tape
+        batch = self._arguments(x, tokens, state, lengths)
+        return self._train(batch, step, first_time, mask, padding_value, padding, zero_state_of_empty_rows)
 
     def _arguments(
         self, x: Any, tokens: Any, state: Optional[Mapping[str, Any]], lengths: Any
@@ -133,8 +118,9 @@ class Network(Model):
                 raise shape_error(f"x has shape {x.shape} and tokens {tokens.shape}: T and N differ")
             key = token_key
         assert key is not None
-        initial = None if state is None else self._pack(self._leaves(state, "state"), key[1], key[2], "state")
-        return key, x, tokens, initial, None if lengths is None else as_lengths(lengths, key[1])
+        plan = self._plan(key)
+        initial = None if state is None else self._pack(self._leaves(state, "state"), plan, "state")
+        return plan, x, tokens, initial, None if lengths is None else as_lengths(lengths, key[1])
 
     def _time_and_batch(self, shape: Tuple[int, ...]) -> Key:
         """T, N and whether there is a batch axis, of the shape of x without its features."""

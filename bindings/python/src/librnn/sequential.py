@@ -175,10 +175,7 @@ class Sequential(SequenceModel):
         state : list
             h_n, for LSTM (h_n, c_n), of each recurrent module.
         """
-        return super().__call__(
-            x, hx, lengths, mask=mask, padding_value=padding_value, padding=padding,
-            zero_state_of_empty_rows=zero_state_of_empty_rows,
-        )  # fmt: skip
+        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
 
     def __len__(self) -> int:
         return len(self._specs)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ndarray = np.ndarray
 _step = _abi.rnn_stream_step
+_STORAGES = {None: _abi.RNN_STORAGE_FULL, "bfloat16": _abi.RNN_STORAGE_BFLOAT16}
 
 
 class Stream:
@@ -37,9 +38,13 @@ class Stream:
         As `input`, for a network that reads tokens.
     """
 
-    def __init__(self, model: "Model", batch: int, num_threads: int) -> None:
+    def __init__(self, model: "Model", batch: int, num_threads: int, weight_storage: Optional[str]) -> None:
         batch = positive(batch, "batch")
-        options = _abi.rnn_stream_options(batch_size=batch, num_threads=unsigned(num_threads, "num_threads"))
+        if weight_storage is not None and not (isinstance(weight_storage, str) and weight_storage in _STORAGES):
+            raise argument_error(f"weight_storage is {show(weight_storage)}, expected None or 'bfloat16'")
+        options = _abi.rnn_stream_options(
+            batch_size=batch, num_threads=unsigned(num_threads, "num_threads"), weight_storage=_STORAGES[weight_storage]
+        )
         self._model = model
         self._batch = batch
         self._handle: Optional[Handle] = create(
@@ -65,8 +70,6 @@ class Stream:
         assert bound is not None
         self.input: np.ndarray = bound
         self._shape, self._dtype = self.input.shape, self.input.dtype
-        # Bound once: at a microsecond a step each look-up counts.
-        self._set_input, self._copy_output = self.input.__setitem__, self.output.copy
         self._row = self._shape[1:] if batch == 1 else None
 
     def _bind(self, function: Any, dtype: np.dtype, width: int) -> np.ndarray:
@@ -101,11 +104,11 @@ class Stream:
                 raise last_error(status)
             return self.output
         if tokens is None and x.__class__ is _ndarray and x.shape == self._shape and x.dtype is self._dtype:
-            self._set_input(Ellipsis, x)
+            self.input[...] = x
             status = _step(self._pointer)
             if status:
                 raise last_error(status)
-            return self._copy_output()
+            return self.output.copy()
         flat = False
         if x is not None:
             flat = self._put(self.input, self._shape, self._row, x, "x")
@@ -206,11 +209,9 @@ class Stream:
     def state(self) -> Any:
         """The state after the last step, structured as the model's `hx`, with the batch axis. Assignable; None is zeros."""
         model = self._model
-        plan = model._plans.get((0, self._batch, True)) or model._plan((0, self._batch, True))
         if not model._states:
             return model._nest([])
-        state = self._copied_state()
-        return model._nest(model._read_state(state, plan))
+        return model._nest(model._read_state(self._copied_state(), model._plan((0, self._batch, True))))
 
     @state.setter
     def state(self, value: Any) -> None:
@@ -221,7 +222,7 @@ class Stream:
         leaves = [None] * len(model._states) if value is None else list(model._leaves(value, "state"))
         if self._batch == 1 and all(leaf is None or np.ndim(leaf) == 2 for leaf in leaves):
             batched = False
-        flat = model._pack(leaves, self._batch, batched, "state")
+        flat = model._pack(leaves, model._plan((0, self._batch, batched)), "state")
         state = self._copied_state()
         if flat is None:
             check(_abi.rnn_state_reset(state.value))

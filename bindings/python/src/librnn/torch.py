@@ -16,23 +16,26 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from ._checkpoint import read_checkpoint, tensors_of
+from ._arrays import real
+from ._checkpoint import Contents, StoredModule, contents_of, read_checkpoint
 from ._foreign import first_bytes, path_of
 from ._network import Model
+from ._plan import folded_batch_norm
 from ._safetensors import read_safetensors
 from .activations import Activation
 from .errors import RNNError, argument_error, dtype_error, format_error, shape_error, unsupported
 from .layers import CELLS, GRU, LSTM, RNN, RecurrentLayer
-from .modules import Embedding, LayerNorm, Linear, Module
+from .modules import Embedding, LayerNorm, Linear, Module, ScaleShift
 from .sequential import Sequential
 
-__all__ = ["load", "state_dict"]
+__all__ = ["load", "state_dict", "tensors"]
 
 #: The metadata entry that remembers the prefix of each module of a Sequential.
 PREFIXES_KEY = "torch.prefixes"
 _RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d{1,4}))?(_reverse)?")
 _CELLS: Dict[int, Type[RecurrentLayer]] = {1: RNN, 3: GRU, 4: LSTM}
-_KINDS = ("RNN", "GRU", "LSTM", "Embedding", "Linear", "LayerNorm")
+#: What `modules` may name, beside the cells.
+KINDS = ("RNN", "GRU", "LSTM", "Embedding", "Linear", "LayerNorm", "BatchNorm1d")
 
 
 def load(
@@ -51,7 +54,8 @@ def load(
     """A librnn model with the weights of a PyTorch model.
 
     The tensors tell sizes, number of layers, directions, biases, projection, and the cell: weight_hh has 4, 3 or 1 times as many
-    rows as there are hidden units. The rest must be spelled out; the error says what, for the file at hand.
+    rows as there are hidden units. The rest must be spelled out; the error says what, for the file at hand. Only a module that was
+    saved whole, ``torch.save(model, path)``, says itself what its modules of torch.nn are.
 
     Parameters
     ----------
@@ -60,9 +64,9 @@ def load(
         anything in it.
     modules : sequence of (prefix, kind) or (prefix, kind, options) or librnn modules; or mapping of prefix to kind; optional
         The modules in the order in which data goes through them. Kinds: RNN, GRU, LSTM (also their cells), Embedding, Linear,
-        LayerNorm. Options: ``variant`` of a GRU, ``nonlinearity`` of an RNN, ``dropout`` of each of them, ``eps`` of a LayerNorm
-        (required). What has no weights stands in between as an object, such as ``librnn.Dropout(0.5)``, ``librnn.LastStep()``
-        or ``librnn.Activation("relu")``. May be left out for a single recurrent module.
+        LayerNorm, BatchNorm1d (over the features, as it runs: it becomes a ScaleShift). Options: ``variant`` of a GRU,
+        ``nonlinearity`` of an RNN, ``dropout`` of each of them, ``eps`` of the two norms (required). What has no weights stands
+        in between as an object, such as ``librnn.Dropout(0.5)``, ``librnn.LastStep()`` or ``librnn.Activation("relu")``. May be left out for a single recurrent module.
     prefix : str, optional
         Only tensors whose name begins with ``prefix.`` are looked at; it is cut off.
     key : str, optional
@@ -92,18 +96,21 @@ def load(
     RNNError
         Something must be spelled out; a tensor is missing or belongs to no module; a shape does not fit; the file is damaged.
     """
-    tensors = _tensors(source, key)
+    tensors, stored = _contents(source, key)
     if prefix:
         cut = prefix.rstrip(".") + "."
         chosen = {name[len(cut) :]: value for name, value in tensors.items() if name.startswith(cut)}
         if not chosen:
             raise argument_error(f"no tensor begins with {cut!r}; the modules are: {_overview(tensors)}")
         tensors = chosen
+        stored = {(name + ".")[len(cut) :].rstrip("."): module for name, module in stored.items() if (name + ".").startswith(cut)}
     tensors = {name: value for name, value in tensors.items() if not _ignored(name, ignore)}
     choices = {"variant": variant, "nonlinearity": nonlinearity, "dropout": dropout}
     if modules is None:
-        return _single(tensors, choices, batch_first, dtype)
+        return _single(tensors, stored, choices, batch_first, dtype)
     parts = _parts(modules)
+    if batch_first is None:
+        batch_first = _layout([stored.get(part.prefix) for part in parts if isinstance(part, _Part)])
     missing: List[str] = [] if batch_first is not None else [_ASK_BATCH_FIRST]
     made: List[Any] = []
     prefixes: List[Optional[str]] = []
@@ -116,7 +123,7 @@ def load(
             continue
         own = _below(tensors, part.prefix)
         used.update(part.prefix + "." + name if part.prefix else name for name in own)
-        plans.append(_plan(part, own, choices, missing))
+        plans.append(_plan(part, own, stored.get(part.prefix), choices, missing))
         prefixes.append(part.prefix)
     if missing:
         raise _ask(missing)
@@ -125,12 +132,37 @@ def load(
         raise argument_error(
             f"these tensors belong to no module: {_some(leftover)}; add their modules, or leave them out with ignore=[…]"
         )
-    element = _dtype([tensors[name] for name in used], dtype)
+    element = _dtype([tensors[name] for name in used if not name.endswith("num_batches_tracked")], dtype)
     for plan in plans:
         made.append(plan if isinstance(plan, (Module, Activation)) else plan.make(element, bool(batch_first)))
     model = Sequential(made, batch_first=bool(batch_first), dtype=element)
     model.metadata[PREFIXES_KEY] = json.dumps(prefixes)
     return model
+
+
+def tensors(path: Any, *, key: Optional[str] = None) -> Dict[str, np.ndarray]:
+    """The tensors in a file of PyTorch by name, without PyTorch, and without executing anything in it.
+
+    For what stands beside the recurrent part, such as the convolutions before it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A checkpoint of torch.save or torch.jit.save, or a .safetensors file.
+    key : str, optional
+        Which dictionary of a checkpoint with several.
+
+    Returns
+    -------
+    dict of str to array
+        Read-only; bfloat16, which NumPy lacks, as float32.
+
+    Raises
+    ------
+    RNNError
+        The file is damaged, of another kind, or holds several sets of tensors.
+    """
+    return _contents(path_of(path, "path"), key).tensors
 
 
 def state_dict(model: Model, prefixes: Optional[Sequence[Optional[str]]] = None) -> Dict[str, np.ndarray]:
@@ -178,27 +210,27 @@ def state_dict(model: Model, prefixes: Optional[Sequence[Optional[str]]] = None)
 # ------------------------------------------------------------------------------------------ reading tensors
 
 
-def _tensors(source: Any, key: Optional[str]) -> Dict[str, np.ndarray]:
-    """The tensors by name, of whatever they come from."""
+def _contents(source: Any, key: Optional[str]) -> Contents:
+    """The tensors by name, of whatever they come from, and modules that were stored whole."""
     if isinstance(source, Mapping):
         if key is not None:
             if not isinstance(source.get(key), Mapping):
                 raise argument_error(f"key is {key!r}, but the dictionary has: {_some(sorted(map(str, source)))}")
             source = source[key]
-        return {str(name): _array(value, str(name)) for name, value in source.items()}
+        return Contents({str(name): _array(value, str(name)) for name, value in source.items()}, {})
     if hasattr(source, "state_dict"):
         raise argument_error(f"source is {type(source).__name__}: give its state_dict()")
     path = path_of(source, "source")
     start = first_bytes(path)
     if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
-        return tensors_of(read_checkpoint(path), key)
+        return contents_of(read_checkpoint(path), key)
     if start[8:9] == b"{":
         tensors, metadata = read_safetensors(path)
         if "librnn.architecture" in metadata:
             raise argument_error(f"{path} is a model file of librnn: read it with librnn.load")
         if key is not None:
             raise argument_error("key names a dictionary of a checkpoint; a safetensors file has only one")
-        return tensors
+        return Contents(tensors, {})
     raise format_error(f"{path} is neither a checkpoint of PyTorch nor a safetensors file")
 
 
@@ -280,6 +312,12 @@ def recurrent_kind(tensors: Mapping[str, np.ndarray]) -> Optional[str]:
 # ------------------------------------------------------------------------------------------------- modules
 
 
+_MODULE_OPTIONS = {
+    "RNN": ("nonlinearity", "dropout"), "GRU": ("variant", "dropout"), "LSTM": ("dropout",), "LayerNorm": ("eps",),
+    "BatchNorm1d": ("eps",),
+}  # fmt: skip
+
+
 class _Part(NamedTuple):
     """A module that the caller named."""
 
@@ -307,12 +345,12 @@ def _parts(modules: Any) -> List[Union[_Part, Module, Activation]]:
         options = dict(entry[2]) if len(entry) == 3 else {}
         kind = getattr(kind, "__name__", kind)
         plain = kind[:-4] if kind in ("RNNCell", "GRUCell", "LSTMCell") else kind
-        if plain not in _KINDS:
-            raise unsupported(f"modules[{index}] is of kind {kind!r}, expected one of {', '.join(_KINDS)}")
-        known = {"RNN": {"nonlinearity", "dropout"}, "GRU": {"variant", "dropout"}, "LSTM": {"dropout"}, "LayerNorm": {"eps"}}
-        wrong = sorted(set(options) - known.get(plain, set()))
+        if plain not in KINDS:
+            raise unsupported(f"modules[{index}] is of kind {kind!r}, expected one of {', '.join(KINDS)}")
+        known = _MODULE_OPTIONS.get(plain, ())
+        wrong = sorted(set(options).difference(known))
         if wrong:
-            raise argument_error(f"modules[{index}] ({kind}) has no option {', '.join(wrong)}")
+            raise argument_error(f"modules[{index}] ({kind}) has no option {', '.join(wrong)}; it has {', '.join(known) or 'none'}")
         parts.append(_Part(prefix, plain, options))
     return parts
 
@@ -390,11 +428,51 @@ class _Plan(NamedTuple):
         return module
 
 
+#: Of PyTorch's own classes: which option is which attribute.
+_ATTRIBUTES = {"nonlinearity": "nonlinearity", "dropout": "dropout", "eps": "eps"}
+
+
+def stored_options(module: Optional[StoredModule]) -> Dict[str, Any]:
+    """What a module of PyTorch that was stored whole says of the options here; nothing of classes that are not PyTorch's."""
+    if module is None or not module.kind.startswith("torch.nn.modules."):
+        return {}
+    told = {option: module.options[name] for option, name in _ATTRIBUTES.items() if name in module.options}
+    if module.kind in ("torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.GRUCell"):
+        told["variant"] = "reset_after"
+    return told
+
+
+def _agreed(options: Mapping[str, Any], module: Optional[StoredModule], name: str) -> Dict[str, Any]:
+    """The caller's options and those of a stored module, which must not say different things. Dropout is the caller's to choose."""
+    told = stored_options(module)
+    for option, value in told.items():
+        given = options.get(option)
+        if option != "dropout" and given is not None and given != value:
+            raise argument_error(f"{option} is {given!r} for {name}, but the file says {value!r}")
+    # A dropout of 0 is what nobody chose.
+    return {**told, **{option: given for option, given in options.items() if given is not None and (option != "dropout" or given)}}
+
+
+def stored_layout(module: Optional[StoredModule]) -> Optional[bool]:
+    """batch_first of a recurrent module of PyTorch that was stored whole."""
+    if module is None or not module.kind.startswith("torch.nn.modules.rnn."):
+        return None
+    layout = module.options.get("batch_first")
+    return layout if isinstance(layout, bool) else None
+
+
+def _layout(modules: Sequence[Optional[StoredModule]]) -> Optional[bool]:
+    """The batch_first that stored modules agree upon."""
+    found = {layout for layout in map(stored_layout, modules) if layout is not None}
+    return found.pop() if len(found) == 1 else None
+
+
 def _plan_recurrent(
-    found: _Recurrent, options: Mapping[str, Any], place: str, missing: List[str]
+    found: _Recurrent, options: Mapping[str, Any], module: Optional[StoredModule], place: str, missing: List[str]
 ) -> _Plan:
     """A recurrent module; what it needs and nobody said is added to `missing`."""
     name = place.rstrip(".") or "the module"
+    options = _agreed(options, module, name)
     arguments = {**found.sizes, "dropout": options.get("dropout") or 0.0}
     if found.kind is GRU:
         arguments["variant"] = options.get("variant")
@@ -413,11 +491,23 @@ def _plan_recurrent(
     return _Plan(found.kind, arguments, found.weights)
 
 
-def _single(tensors: Dict[str, np.ndarray], choices: Dict[str, Any], batch_first: Optional[bool], dtype: Any) -> Any:
+def _single(
+    tensors: Dict[str, np.ndarray],
+    stored: Mapping[str, StoredModule],
+    choices: Dict[str, Any],
+    batch_first: Optional[bool],
+    dtype: Any,
+) -> Any:
     """The one recurrent module that there is."""
     prefixes = {name.rpartition(".")[0] for name in tensors}
     prefix = prefixes.pop() if len(prefixes) == 1 else None
     if prefix is None:
+        wrapped = next((name for name in tensors if "parametrizations." in name), None)
+        if wrapped is not None:
+            raise unsupported(
+                f"{wrapped} is a parametrization, such as that of weight normalization: remove it in PyTorch first, with "
+                "torch.nn.utils.parametrize.remove_parametrizations"
+            )
         if not tensors:
             raise argument_error("there are no tensors")
         raise argument_error(
@@ -435,10 +525,12 @@ def _single(tensors: Dict[str, np.ndarray], choices: Dict[str, Any], batch_first
             ) from None
         raise error
     missing: List[str] = []
-    plan = _plan_recurrent(found, choices, place, missing)
+    plan = _plan_recurrent(found, choices, stored.get(prefix), place, missing)
     for option, kind in (("variant", GRU), ("nonlinearity", RNN)):
         if choices[option] is not None and found.kind is not kind:
             raise argument_error(f"{option} is {choices[option]!r}, but the weights are those of {found.text()}")
+    if batch_first is None:
+        batch_first = stored_layout(stored.get(prefix))
     if batch_first is None:
         missing.append(_ASK_BATCH_FIRST)
     if missing:
@@ -446,7 +538,18 @@ def _single(tensors: Dict[str, np.ndarray], choices: Dict[str, Any], batch_first
     return plan.make(_dtype(list(own.values()), dtype), bool(batch_first))
 
 
-def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], missing: List[str]) -> _Plan:
+#: The tensors of a module: those it must have, and those it may have.
+_TENSORS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
+    "Embedding": (("weight",), ()),
+    "Linear": (("weight",), ("bias",)),
+    "LayerNorm": (("weight", "bias"), ()),
+    "BatchNorm1d": (("running_mean", "running_var"), ("weight", "bias", "num_batches_tracked")),
+}
+
+
+def _plan(
+    part: _Part, own: Dict[str, np.ndarray], module: Optional[StoredModule], choices: Mapping[str, Any], missing: List[str]
+) -> _Plan:
     """The module that the caller named, from its tensors."""
     place = f"{part.prefix}." if part.prefix else ""
     if not own:
@@ -455,11 +558,15 @@ def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], m
         found = _Recurrent.of(own, place)
         if found.kind.__name__ != part.kind:
             raise argument_error(f"{part.prefix!r} is said to be {part.kind}, but its weights are those of {found.text()}")
-        return _plan_recurrent(found, {**choices, **part.options}, place, missing)
-    needed = {"Embedding": ["weight"], "Linear": ["weight"], "LayerNorm": ["weight", "bias"]}[part.kind]
-    allowed = {"weight", "bias"} if part.kind != "Embedding" else {"weight"}
-    if not set(needed) <= set(own) <= allowed:
+        return _plan_recurrent(found, {**choices, **part.options}, module, place, missing)
+    needed, optional = _TENSORS[part.kind]
+    if not set(needed) <= set(own) <= {*needed, *optional}:
         raise argument_error(f"{part.prefix!r} ({part.kind}) has the tensors {_some(sorted(own))}, expected {', '.join(needed)}")
+    options = _agreed(part.options, module, part.prefix or "the module")
+    if part.kind in ("LayerNorm", "BatchNorm1d") and options.get("eps") is None:
+        missing.append(f'{{"eps": …}} for {part.prefix or "the module"}, a {part.kind} (torch.nn.{part.kind} has 1e-5 by default)')
+    if part.kind == "BatchNorm1d":
+        return _plan_batch_norm(own, options.get("eps"), place)
     weight = own["weight"]
     rank = 1 if part.kind == "LayerNorm" else 2
     if weight.ndim != rank or 0 in weight.shape:
@@ -469,9 +576,19 @@ def _plan(part: _Part, own: Dict[str, np.ndarray], choices: Mapping[str, Any], m
     if part.kind == "Linear":
         arguments = {"input_size": weight.shape[1], "output_size": weight.shape[0], "bias": "bias" in own}
         return _Plan(Linear, arguments, own)
-    if part.options.get("eps") is None:
-        missing.append(f'{{"eps": …}} for {part.prefix}, a LayerNorm (torch.nn.LayerNorm has 1e-5 by default)')
-    return _Plan(LayerNorm, {"size": weight.shape[0], "eps": part.options.get("eps")}, own)
+    return _Plan(LayerNorm, {"size": weight.shape[0], "eps": options.get("eps")}, own)
+
+
+def _plan_batch_norm(own: Dict[str, np.ndarray], eps: Any, place: str) -> _Plan:
+    """The statistics folded into one product and one sum, rounded once."""
+    mean, variance = own["running_mean"], own["running_var"]
+    weight, bias = own.get("weight", np.ones_like(mean)), own.get("bias", np.zeros_like(mean))
+    for name, value in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", variance)):
+        if value.ndim != 1 or value.shape != mean.shape or value.size == 0:
+            raise shape_error(f"{place}{name} has shape {value.shape}, expected one number for each feature")
+    # Without eps the error comes later, together with what else must be spelled out.
+    factor, term = folded_batch_norm(weight, bias, mean, variance, real(1.0 if eps is None else eps, "eps"), place.rstrip("."))
+    return _Plan(ScaleShift, {"size": mean.size}, {"weight": factor, "bias": term})
 
 
 # ------------------------------------------------------------------------------------------------ back again

@@ -327,9 +327,8 @@ class Trainer:
         if self.optimizer.lr != self._lr:
             check(_abi.rnn_trainer_learning_rate_set(self._trainer.value, self.optimizer.lr))
             self._lr = self.optimizer.lr
-        key, features, tokens, initial, lengths = model._batch(x, hx, lengths)
-        plan = model._plans.get(key) or model._plan(key)
-        batch = key[1]
+        plan, features, tokens, initial, lengths = model._batch(x, hx, lengths)
+        _, batch, batched = plan.key
         classes = values = None
         if self._loss == _abi.RNN_LOSS_CROSS_ENTROPY:
             classes = integers(targets, "targets")
@@ -341,7 +340,7 @@ class Trainer:
         assert given is not None
         if given.shape != shape:
             raise shape_error(f"targets has shape {given.shape}, expected {shape}, {meaning}")
-        if model.batch_first and key[2]:
+        if model.batch_first and batched:
             features, tokens = _time_major(features), _time_major(tokens)
             if not model._single_step:
                 classes, values = _time_major(classes), _time_major(values)
@@ -349,10 +348,7 @@ class Trainer:
         report = _abi.rnn_step_report()
         try:
             if state is not None:
-                if initial is None:
-                    check(_abi.rnn_state_reset(state.value))
-                else:
-                    check(model._c_state_write(state.value, None, address(initial), plan.state_count))
+                model._begin(state, initial, plan)
             self._ahead = learns
             status = (self._c_step if learns else self._c_evaluate)(
                 self._trainer.value, plan.time, plan.batch,

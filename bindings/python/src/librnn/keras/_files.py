@@ -134,7 +134,7 @@ class _OrderedWeights(Weights):
         index = classes.get(kind, 0)
         # A class whose own name ends in a number, such as a user's, would be ambiguous; none that is read here does.
         if index >= len(folders):
-            return _NoWeights(f"{self._path}: the weights of {layer_name(layer)!r} ({kind}) are missing")
+            return NoWeights(f"{self._path}: the weights of {layer_name(layer)!r} ({kind}) are missing")
         folder = self._group.group(folders[index])
         written = folder.group("vars").text("name") if folder.has("vars") else None
         name = layer_name(layer)
@@ -176,7 +176,7 @@ class _OrderedLayer(LayerWeights):
         return _OrderedWeights(self._group, self._path)
 
 
-class _NoWeights(LayerWeights):
+class NoWeights(LayerWeights):
     """A layer without a folder. Layers without arrays need none."""
 
     def __init__(self, message: str) -> None:
@@ -202,7 +202,7 @@ class _NamedWeights(Weights):
     def layer(self, layer: Json, classes: Mapping[str, int]) -> LayerWeights:
         name = layer_name(layer)
         if name not in self._names:
-            return _NoWeights(f"{self._path}: the weights of {name!r} ({layer.get('class_name', str)}) are missing")
+            return NoWeights(f"{self._path}: the weights of {name!r} ({layer.get('class_name', str)}) are missing")
         group = self._group.group(name)
         return _NamedLayer(group, group.texts("weight_names"), self._path)
 

@@ -15,19 +15,22 @@ from .._foreign import Json, kind_of
 from .._mask import MaskRule
 from .._plan import Plan
 from ..errors import format_error, unsupported
-from ._files import LayerWeights, Weights, layer_name
+from ..network import Network
+from ._files import LayerWeights, NoWeights, Weights, layer_name
 
 MODELS = ("Sequential", "Functional", "Model")
 _MOST_LAYERS = 1000
 #: Nodes that treat each step alike, so that what they make of zeros can be computed beforehand.
-_POINTWISE = ("linear", "activation", "softmax", "layer_norm", "scale_shift", "dropout")
+_STEPWISE_NODES = (
+    "linear", "activation", "softmax", "layer_norm", "scale_shift", "dropout", "concat", "sum", "product", "slice", "reverse",
+)  # fmt: skip
 
 
 class Value(NamedTuple):
     """A tensor of Keras: what a layer gives or reads."""
 
-    #: "features" or "state" (of a node); "pending" (an input that is not yet known to be tokens or a state); "compare" and "mask"
-    #: (Keras' computation of a mask).
+    #: "features" or "state" (of a node); "pending" (an input that is not yet known to be tokens or a state); "compare", "mask",
+    #: "spread" and "likes" (Keras' computation of a mask).
     kind: str
     node: str = ""
     #: Has an axis of time.
@@ -71,6 +74,13 @@ class Call(NamedTuple):
 
     arguments: List[Any]
     keywords: Dict[str, Any]
+
+
+def is_operation(kind: str, module: str) -> bool:
+    """Whether a node is an operation on tensors of Keras 3, not a layer."""
+    return module.startswith(("keras.src.ops", "keras.ops")) or kind in (
+        "NotEqual", "Any", "ExpandDims", "ZerosLike", "OnesLike", "LogicalOr",
+    )  # fmt: skip
 
 
 class Graph:
@@ -157,14 +167,12 @@ class Graph:
         assert mask is not None
         padding, fill = "value", None
         if output.steps:
-            node, head = output.node, []
-            while self.plan.nodes[node].kind in _POINTWISE or self.plan.nodes[node].kind == "reverse":
-                if self.plan.nodes[node].kind != "reverse":
-                    head.insert(0, node)
-                node = self.plan.nodes[node].sources[0]
-            if node in self.zeroing:
-                padding = "value" if self.zeroing[node] else "repeat"
-                fill = self._of_zeros(node, head)
+            head, leaves = self._head(output.node)
+            ways = {self.zeroing.get(leaf) for leaf in leaves}
+            # Of something else than recurrent layers, or of layers of both ways, Keras computes what no rule gives: these are 0.
+            if ways in ({True}, {False}):
+                padding = "value" if ways == {True} else "repeat"
+                fill = self._of_zeros(output.node, head, leaves)
         begin = 0
         for name, inner in self.plan.nodes.items():
             if name == mask.node:
@@ -174,19 +182,40 @@ class Graph:
         columns = (begin, begin + self.plan.size(mask.node))
         return MaskRule(mask.kind, mask.value, columns, padding, fill, output.turned)
 
-    def _of_zeros(self, node: str, head: List[str]) -> Optional[List[float]]:
-        """What the layers after the last recurrent one make of zeros, which is what it gives before its first step."""
+    def _head(self, output: str) -> Tuple[List[str], List[str]]:
+        """The nodes between the output and what they read from elsewhere, in order, and the latter: mostly recurrent nodes."""
+        kinds = {name: node.kind for name, node in self.plan.nodes.items()}
+        wanted = {output}
+        for name in reversed(self.plan.nodes):
+            if name in wanted and kinds[name] in _STEPWISE_NODES:
+                wanted.update(self.plan.nodes[name].sources)
+        names = [name for name in self.plan.nodes if name in wanted]
+        head = [name for name in names if kinds[name] in _STEPWISE_NODES]
+        return head, [name for name in names if name not in head]
+
+    def _of_zeros(self, output: str, head: List[str], leaves: List[str]) -> Optional[List[float]]:
+        """What the layers after the last recurrent ones make of zeros, which is what those give before their first step."""
         if not head:
             return None
         part = Plan(self.plan.dtype)
-        source = part.add("input", "input", [], {"size": self.plan.size(node)}, self.plan.size(node))
+        size = max(self.plan.size(leaf) for leaf in leaves)
+        zeros = part.add("input", "input", [], {"size": size}, size)
+        names = {}
+        for leaf in leaves:
+            width = self.plan.size(leaf)
+            names[leaf] = part.add("slice", leaf, [zeros], {"begin": 0, "end": width}, width)
         for name in head:
             inner = self.plan.nodes[name]
-            source = part.add(inner.kind, name, [source], inner.arguments, inner.size, inner.parameters)
-        if part.nodes[source].kind == "dropout" and len(head) == 1:
-            return None
-        y, _ = part.build(source)(np.zeros((1, self.plan.size(node)), self.plan.dtype))
-        return [float(number) for number in y[0]]
+            # The order of steps that are all alike is no matter.
+            if inner.kind == "reverse":
+                names[name] = names[inner.sources[0]]
+            else:
+                sources = [names[source] for source in inner.sources]
+                names[name] = part.add(inner.kind, name, sources, inner.arguments, inner.size, inner.parameters)
+        made = part.build(names[output])
+        run = made.run if isinstance(made, Network) else made
+        y = run(np.zeros((1, 1, size), self.plan.dtype))[0]
+        return [float(number) for number in y[0, 0]] if y.any() else None
 
 
 # ------------------------------------------------------------------------------------ reading the configuration
@@ -214,10 +243,13 @@ def run_model(graph: Graph, config: Json, weights: Weights, given: Optional[List
         own = json_entry.value.get("config")
         configuration = Json(own if isinstance(own, dict) else {}, f"{graph.path}: layer {layer_name_or(json_entry, index)!r}")
         module = json_entry.get("module", str, "")
-        layer = Layer(
-            class_name, layer_name_or(json_entry, index), configuration, weights.layer(json_entry, classes), module
-        )
-        classes[class_name] = classes.get(class_name, 0) + 1
+        name = layer_name_or(json_entry, index)
+        if is_operation(class_name, module):
+            own_weights: LayerWeights = NoWeights(f"{graph.path}: the operation {name!r} has no weights")
+        else:
+            own_weights = weights.layer(json_entry, classes)
+            classes[class_name] = classes.get(class_name, 0) + 1
+        layer = Layer(class_name, name, configuration, own_weights, module)
         layers.append((json_entry, layer))
     if kind == "Sequential":
         return _run_sequential(graph, inner, layers, given)

@@ -32,7 +32,7 @@ class File:
     """What an HDF5 file holds, from its path or from its bytes."""
 
     def __init__(self, source: Union[str, bytes], what: str) -> None:
-        if importlib.util.find_spec("h5py") is None:
+        if not _is_installed("h5py"):
             raise unsupported(f"reading {what} needs the package h5py, which is not installed: pip install 'librnn[keras]'")
         if not sys.executable:
             raise unsupported(f"reading {what} needs a Python interpreter to run h5py in, and sys.executable names none")
@@ -64,6 +64,14 @@ class File:
         kind, count = np.dtype(entry["dtype"]), math.prod(entry["shape"])
         flat = np.frombuffer(self._numbers, kind, count, entry["offset"])
         return flat.astype(kind.newbyteorder("="), copy=False).reshape(entry["shape"])
+
+
+def _is_installed(name: str) -> bool:
+    """Whether the import would find it; finders that are told to hide a package may raise instead of finding nothing."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _ask(source: Union[str, bytes], what: str) -> bytes:

@@ -15,7 +15,7 @@ from .._foreign import Json, kind_of
 from ..activations import Activation
 from ..errors import RNNError, argument_error, format_error, shape_error
 from ._files import LayerWeights
-from ._graph import MODELS, Graph, Layer, Mask, Value, run_model
+from ._graph import MODELS, Graph, Layer, Mask, Value, is_operation, run_model
 
 _ALWAYS = {
     "name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "seed", "build_config",
@@ -40,9 +40,11 @@ Handler = Callable[[Graph, Layer, List[Value], Dict[str, Any]], List[Value]]
 def apply(graph: Graph, layer: Layer, arguments: List[Any], keywords: Dict[str, Any]) -> List[Value]:
     """The outputs of a layer for its arguments."""
     numbers = any(type(value) in (int, float) for value in _flat(arguments))
-    if layer.module.startswith(("keras.src.ops", "keras.ops")) or layer.kind in ("NotEqual", "Any") or numbers:
+    of_masks = any(isinstance(value, Value) and value.kind in ("mask", "spread", "likes") for value in _flat(arguments))
+    if is_operation(layer.kind, layer.module) or of_masks or numbers:
         # An .h5 file leaves the module out.
         return _operation(graph, layer, arguments)
+    layer = _without_cell(graph, layer)
     _check_dtype(graph, layer)
     for key, value in keywords.items():
         if key not in ("mask", "training", "initial_state") and value is not None:
@@ -63,6 +65,20 @@ def apply(graph: Graph, layer: Layer, arguments: List[Any], keywords: Dict[str, 
         extra = ": it holds Python code, which is not run" if layer.kind == "Lambda" else ""
         raise graph.fail(layer, f"librnn has no such layer{extra}")
     return handler(graph, layer, inputs, keywords)
+
+
+def _without_cell(graph: Graph, layer: Layer) -> Layer:
+    """An RNN around a cell as the layer of that cell, RNN(LSTMCell(4)) as LSTM(4): its arrays stand in the same place."""
+    if layer.kind != "RNN":
+        return layer
+    cell = layer.config.inner("cell")
+    kind = cell.get("class_name", str)
+    if kind not in ("SimpleRNNCell", "GRUCell", "LSTMCell"):
+        raise graph.fail(layer, f"it runs a {kind}; expected a SimpleRNNCell, GRUCell or LSTMCell")
+    own = {key: value for key, value in layer.config.value.items() if key != "cell"}
+    inner = cell.inner("config").value
+    # The cell computes; its name means nothing, and its dtype is that of the layer.
+    return layer._replace(kind=kind[: -len("Cell")], config=Json({**inner, **own}, layer.config.place))
 
 
 def _flat(value: Any) -> List[Any]:
@@ -381,8 +397,13 @@ def _joined(graph: Graph, layer: Layer, inputs: List[Value]) -> Tuple[List[Value
     masks = {value.mask for value in values if value.mask is not None}
     if len(masks) > 1:
         raise graph.fail(layer, "it joins values of two masks")
-    # Keras: all of them, if each has one; a sum takes any.
     mask = masks.pop() if masks else None
+    if mask is not None and any(value.mask is None for value in values) and (graph.version or "2").startswith("3"):
+        # Keras 2 takes the mask of those that have one. Keras 3 has none then: a sum gives none, a concatenation one of all steps.
+        if mask.kind == "value" and mask.value != 0:
+            text = "it joins values with and without a mask, after Masking has set steps to 0; librnn does not set them"
+            raise graph.fail(layer, text)
+        mask = None
     return values, values[0]._replace(mask=mask, unmasked=any(value.unmasked for value in values))
 
 
@@ -407,6 +428,36 @@ def _joining(kind: str) -> Handler:
     return handler
 
 
+def _mask_operation(graph: Graph, layer: Layer, tensors: List[Value]) -> Optional[Value]:
+    """How Keras 3 makes the mask of a concatenation or a sum of those of its inputs: the same as theirs, if they have one mask.
+
+    any(concatenate([expand_dims(mask) | zeros_like(x), …])) is the mask again: "spread" over the features, and "likes" for what has
+    the shape of x.
+    """
+    axis = layer.config.value.get("axis")
+    if layer.kind == "ZerosLike" and len(tensors) == 1:
+        return Value("likes", which="zeros")
+    if layer.kind == "OnesLike" and len(tensors) == 1:
+        return Value("likes", which="ones")
+    masks = {value.mask for value in tensors if value.kind in ("mask", "spread")}
+    if len(masks) != 1 or not all(value.kind in ("mask", "spread", "likes") for value in tensors):
+        return None
+    likes = {value.which for value in tensors if value.kind == "likes"}
+    kinds = {value.kind for value in tensors if value.kind != "likes"}
+    if len(kinds) != 1:
+        return None
+    one = next(value for value in tensors if value.kind != "likes")
+    if layer.kind == "ExpandDims" and axis in (-1, 2) and kinds == {"mask"} and not likes:
+        return one._replace(kind="spread")
+    if layer.kind == "LogicalOr" and likes <= {"zeros"}:
+        return one
+    if layer.kind == "Concatenate" and axis in (-1, 2) and kinds == {"spread"} and not likes:
+        return one
+    if layer.kind == "Any" and axis in (-1, 2) and kinds == {"spread"} and not likes:
+        return one._replace(kind="mask")
+    return None
+
+
 def _operation(graph: Graph, layer: Layer, arguments: List[Any]) -> List[Value]:
     """An operation on tensors that Keras 3 keeps as a node: how it makes masks, and sums and products with numbers."""
     tensors = [value for value in _flat(arguments) if isinstance(value, Value)]
@@ -419,6 +470,9 @@ def _operation(graph: Graph, layer: Layer, arguments: List[Any]) -> List[Value]:
             return [Value("compare", value.node, mask=Mask("value", float(numbers[0]), value.node))]
     if layer.kind == "Any" and len(tensors) == 1 and tensors[0].kind == "compare" and layer.config.value.get("axis") in (-1, 2):
         return [tensors[0]._replace(kind="mask")]
+    mask = _mask_operation(graph, layer, tensors) if not numbers else None
+    if mask is not None:
+        return [mask]
     if layer.kind in ("Add", "Multiply") and len(tensors) == len(numbers) == 1:
         value = graph.features(layer, tensors[0])
         pair = (1.0, float(numbers[0])) if layer.kind == "Add" else (float(numbers[0]), 0.0)
@@ -541,14 +595,17 @@ _MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 def _bidirectional(graph: Graph, layer: Layer, inputs: List[Value], keywords: Dict[str, Any]) -> List[Value]:
     _known(graph, layer, "layer", "backward_layer", "merge_mode")
     merge = layer.config.value.get("merge_mode", "concat")
-    if merge is not None and merge not in _MERGES:
+    if merge is not None and (not isinstance(merge, str) or merge not in _MERGES):
         raise graph.fail(layer, f"merge_mode is {kind_of(merge)}")
     forward = _inner_layer(layer, "layer", "forward")
-    if forward.kind not in ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM"):
-        raise graph.fail(layer, f"it wraps a {forward.kind}")
     backward = _inner_layer(layer, "backward_layer", "backward") if "backward_layer" in layer.config else forward._replace(
         weights=_Part(layer.weights, "backward"), config=_opposite(forward.config)
     )
+    forward, backward = _without_cell(graph, forward), _without_cell(graph, backward)
+    for part in (forward, backward):
+        if part.kind not in ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM"):
+            raise graph.fail(layer, f"it wraps a {part.kind}")
+        _check_dtype(graph, part)
     value = _begin(graph, layer._replace(config=forward.config), inputs, keywords)
     cell, arguments = _cell(graph, forward)
     other_cell, other = _cell(graph, backward)
@@ -558,8 +615,9 @@ def _bidirectional(graph: Graph, layer: Layer, inputs: List[Value], keywords: Di
     if (cell, arguments.get("variant"), arguments.get("nonlinearity")) != (other_cell, other.get("variant"), other.get("nonlinearity")):
         raise graph.fail(layer, "its directions are different cells")
     ways = [part.config.get("go_backwards", bool, False) for part in (forward, backward)]
-    if ways != [False, True] or value.turned:
-        raise graph.fail(layer, f"its layers have go_backwards {ways[0]} and {ways[1]}, or read what is in reverse order")
+    if ways != [False, True]:
+        raise graph.fail(layer, f"its layers have go_backwards {ways[0]} and {ways[1]}")
+    value = graph.straight(value)
     if arguments.get("activations") or other.get("activations"):
         arguments["activations"] = (arguments.get("activations") or {}, other.get("activations") or {})
     sequences = forward.config.get("return_sequences", bool, False)

@@ -42,7 +42,9 @@ public func multiplyTransposed<Scalar: KernelScalar>(
     }
     return
   }
-  for own in columnGroups(all, unit: kernels.panelWidth) { addProducts(kernels, rows: rows, left: left, leftRowStride: leftRowStride, own) }
+  for group in columnGroups(all, unit: kernels.panelWidth) {
+    addProducts(kernels, rows: rows, left: left, leftRowStride: leftRowStride, group)
+  }
 }
 
 private func addProducts<Scalar: KernelScalar>(

@@ -73,7 +73,8 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
 }
 
 extension Weights {
-  /// Backpropagates through everything that `forward` computed into `workspace`. Nothing is allocated; nothing fails.
+  /// Backpropagates through everything that `forward` computed into `workspace`. Nothing fails; nothing is allocated but lists of
+  /// products and the blocks that they pack, some ten kilobytes.
   ///
   /// `backward.stateGradient` goes in as ∂L/∂(final state) and comes out as ∂L/∂(initial state); `backward.nodeGradients` of
   /// the output holds ∂L/∂output, and that of the inputs receives theirs.

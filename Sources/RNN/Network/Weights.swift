@@ -3,8 +3,8 @@ import Synchronization
 
 /// One version of a network's numbers: all parameters in one buffer, and the forms in which the kernels want them.
 ///
-/// The numbers are immutable once made; the packed forms are made with them or, for a network, when a pass first wants them. A network replaces its snapshot when parameters are set; calls in flight, streams and tapes keep the
-/// one they began with.
+/// The numbers are immutable once made; the packed forms are made with them or, for a network, when a pass first wants them. A network
+/// replaces its snapshot when parameters are set; calls in flight, streams and tapes keep the one they began with.
 final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
   let architecture: Architecture
   /// All parameters, in the order and shapes of `architecture.parameters`.

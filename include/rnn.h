@@ -949,7 +949,8 @@ typedef struct rnn_train_options {
  * As rnn_network_run, with dropout, and keeps what the backward pass needs: about T*N*(G+2)*H elements a layer.
  * Without dropout the output has the bits of rnn_network_run.
  *
- * @param out_tape  For any number of calls of rnn_network_backward; free with rnn_tape_destroy.
+ * @param out_tape  For any number of calls of rnn_network_backward; free with rnn_tape_destroy. The network keeps the memory of
+ *                  the two training passes that ended last (tapes and backward passes), for those to come, until it is freed.
  * @since 0.1
  */
 RNN_CHECKED rnn_status rnn_network_forward_train(

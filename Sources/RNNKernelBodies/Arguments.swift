@@ -53,6 +53,44 @@ public struct ProductArguments<Scalar>: BitwiseCopyable {
   }
 }
 
+/// Rows of a weight's gradient, summed over a chunk of the rows of two operands; see `weightGradientBody`.
+@frozen
+public struct WeightGradientArguments<Scalar>: BitwiseCopyable {
+  /// Rows of the chunk, and those that may be read from `right` on: the chunk's and what follows it in the operand.
+  public var depth, readableRows: Int
+  /// [depth, blockWidth], of which `leftColumns` are meant.
+  public var left: UnsafePointer<Scalar>
+  public var leftColumns: Int
+  /// [depth, rightColumns].
+  public var right: UnsafePointer<Scalar>
+  public var rightColumns, rightRowStride: Int
+  /// [leftColumns, rightColumns].
+  public var output: UnsafeMutablePointer<Scalar>
+  public var outputRowStride: Int
+  /// The sums go on from what is in `output`.
+  public var continues: Bool
+
+  /// Columns of the left operand side by side: rows of the largest register tile of any instruction set.
+  @inlinable @inline(__always) public static var blockWidth: Int { 8 }
+
+  @inlinable @inline(__always)
+  public init(
+    depth: Int, readableRows: Int, left: UnsafePointer<Scalar>, leftColumns: Int, right: UnsafePointer<Scalar>,
+    rightColumns: Int, rightRowStride: Int, output: UnsafeMutablePointer<Scalar>, outputRowStride: Int, continues: Bool
+  ) {
+    self.depth = depth
+    self.readableRows = readableRows
+    self.left = left
+    self.leftColumns = leftColumns
+    self.right = right
+    self.rightColumns = rightColumns
+    self.rightRowStride = rightRowStride
+    self.output = output
+    self.outputRowStride = outputRowStride
+    self.continues = continues
+  }
+}
+
 @frozen
 public struct ElementArguments<Scalar> {
   public var count: Int

@@ -52,7 +52,10 @@ func copyElements<Scalar>(from source: UnsafePointer<Scalar>, to target: UnsafeM
   }
 }
 
-/// All rows of one panel, in the largest tiles that fit: 8 (with 32 registers), 4, 2, 1; half of that for two chains.
+public typealias FiveRows<Columns: ColumnTile> = Above<FourRows<Columns>, OneRow<Columns>>
+
+/// All rows of one panel, in the largest tiles that fit: 8 (with 32 registers), 4, 2, 1; half of that for two chains. With 32 registers
+/// also tiles of 5, where they leave none of 1 row or 2, which wait for memory: 9 are 5 + 4.
 @inlinable @inline(__always)
 func productPanel<Columns: ColumnTile>(
   _ kind: Columns.Type, _ a: ProductArguments<Columns.Scalar>, column: Int, panel: UnsafePointer<Columns.Scalar>,
@@ -62,8 +65,15 @@ func productPanel<Columns: ColumnTile>(
   var row = 0
   if tileRows >= 8 {
     while row &+ 8 <= a.rows {
+      if a.rows &- row > 8 && a.rows &- row < 12 { break }
       productTile(EightRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
       row &+= 8
+    }
+  }
+  if tileRows >= 8 {
+    while a.rows &- row >= 5 && a.rows &- row != 6 && a.rows &- row != 8 {
+      productTile(FiveRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+      row &+= 5
     }
   }
   if tileRows >= 4 {

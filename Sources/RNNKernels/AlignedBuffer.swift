@@ -1,6 +1,6 @@
 import Glibc
 
-/// Memory whose size depends on a caller or a file: 64-byte aligned, zeroed, and able to fail.
+/// Memory whose size depends on a caller or a file: 64-byte aligned, zeroed unless told otherwise, and able to fail.
 ///
 /// `UnsafeMutablePointer.allocate` and arrays abort the process when memory is short; every allocation of that kind goes
 /// through here instead, and the caller turns nil into an error.
@@ -9,7 +9,9 @@ public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable 
   public let baseAddress: UnsafeMutablePointer<Element>
 
   /// nil if `count` is negative, the size in bytes overflows, or there is no memory.
-  public init?(count: Int) {
+  ///
+  /// - Parameter isCleared: false where all that will be read is written first; then the memory is not touched yet.
+  public init?(count: Int, isCleared: Bool = true) {
     guard count >= 0 else { return nil }
     let (bytes, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
     guard !overflow, bytes <= Int.max - 64 else { return nil }
@@ -20,7 +22,7 @@ public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable 
     guard posix_memalign(&raw, isLarge ? Self.hugePage : 64, size) == 0, let raw else { return nil }
     // A pass over a large batch would otherwise spend a tenth of its time on page faults. If it is not to be had, nothing is lost.
     if isLarge { _ = madvise(raw, size & ~(Self.hugePage - 1), MADV_HUGEPAGE) }
-    memset(raw, 0, size)
+    if isCleared { memset(raw, 0, size) }
     self.count = count
     baseAddress = raw.bindMemory(to: Element.self, capacity: count)
   }

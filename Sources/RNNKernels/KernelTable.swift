@@ -49,6 +49,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   public let panelWidth: Int
   public let product: Kernel<ProductArguments<Scalar>>
   public let plainProduct: Kernel<ProductArguments<Scalar>>
+  public let weightGradient: Kernel<WeightGradientArguments<Scalar>>
   public let sigmoid: Kernel<ElementArguments<Scalar>>
   public let tanh: Kernel<ElementArguments<Scalar>>
   public let activate: Kernel<ActivateArguments<Scalar>>
@@ -79,6 +80,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     panelWidth = table.panel_width
     product = Kernel(table.product)
     plainProduct = Kernel(table.plain_product)
+    weightGradient = Kernel(table.weight_gradient)
     sigmoid = Kernel(table.sigmoid)
     tanh = Kernel(table.tanh)
     activate = Kernel(table.activate)

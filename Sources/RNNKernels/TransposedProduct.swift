@@ -1,121 +1,197 @@
-/// output[m, k] = Σ_r left[r, m] · right[r, k], r ascending in one chain: the gradient of a weight matrix. On as many threads
-/// as the work deserves, each with outputs of its own.
-///
-/// Both operands run along the rows, the wrong way for a register tile. So the sum goes in chunks of rows: a chunk of `right`
-/// becomes panels that stay in the second-level cache, and 16 columns of a chunk of `left` (a cache line of each row) become two
-/// blocks in the first-level cache. The chain of a sum goes through the memory of the output between chunks, which changes no
-/// bit.
-///
-/// - Parameter scratch: Room for ``transposedProductScratch(rows:rightColumns:)`` elements.
-public func multiplyTransposed<Scalar: KernelScalar>(
-  _ kernels: borrowing KernelTable<Scalar>, rows: Int,
-  left: UnsafePointer<Scalar>, leftColumns: Int, leftRowStride: Int,
-  right: UnsafePointer<Scalar>, rightColumns: Int, rightRowStride: Int,
-  output: UnsafeMutablePointer<Scalar>, outputRowStride: Int, scratch: UnsafeMutablePointer<Scalar>
-) {
-  let plain = ProductArguments(
-    rows: leftColumns, depth: rows, outputs: rightColumns,
-    input: left, inputRowStride: 1, inputDepthStride: leftRowStride,
-    weight: right, weightOutputStride: 1, weightDepthStride: rightRowStride,
-    start: nil, startRowStride: 0, output: output, outputRowStride: outputRowStride, order: .single)
-  if BLAS.takes(rows: leftColumns, depth: rows, outputs: rightColumns), BLAS.product(plain) { return }
-  guard rows > 0 else {
-    for m in 0..<leftColumns { (output + m &* outputRowStride).update(repeating: 0, count: rightColumns) }
-    return
+/// One of the products that share a left operand: output[m, k] = Σ_r left[r, m] · right[r, k].
+public struct TransposedProduct<Scalar: KernelScalar> {
+  /// m: columns of the left operand.
+  public var leftColumns: Range<Int>
+  /// [rows, columns].
+  public var right: UnsafePointer<Scalar>
+  public var rightColumns, rightRowStride: Int
+  /// [leftColumns.count, columns].
+  public var output: UnsafeMutablePointer<Scalar>
+  public var outputRowStride: Int
+
+  public init(
+    leftColumns: Range<Int>, right: UnsafePointer<Scalar>, rightColumns: Int, rightRowStride: Int,
+    output: UnsafeMutablePointer<Scalar>, outputRowStride: Int
+  ) {
+    self.leftColumns = leftColumns
+    self.right = right
+    self.rightColumns = rightColumns
+    self.rightRowStride = rightRowStride
+    self.output = output
+    self.outputRowStride = outputRowStride
   }
-  let kernels = copy kernels
-  let panelWidth = kernels.panelWidth
-  let work = leftColumns &* rows &* rightColumns
-  let blockWidth = transposedBlockWidth
-  let packingParts = ThreadPool.parts(multiplyAdds: work, units: (rightColumns &+ panelWidth &- 1) / panelWidth)
-  let parts = ThreadPool.parts(multiplyAdds: work, units: (leftColumns &+ blockWidth &- 1) / blockWidth)
-  let chunk = transposedChunk(Scalar.self, rightColumns: rightColumns)
-  var first = 0
-  while first < rows {
-    let depth = min(chunk, rows &- first), isFirst = first == 0
-    let chunkLeft = left + first &* leftRowStride, chunkRight = right + first &* rightRowStride
-    ThreadPool.run(parts: packingParts) { part in
-      // Panels are one after the other: those of some columns are a matrix of their own.
-      let own = slice(of: rightColumns, part: part, parts: packingParts, unit: panelWidth)
-      packPanels(
-        order: .single, outputs: own.count, depth: depth, source: chunkRight + own.lowerBound, outputStride: 1,
-        depthStride: rightRowStride, panels: scratch + own.lowerBound &* depth, panelWidth: panelWidth)
-    }
-    ThreadPool.run(parts: parts) { part in
-      let own = slice(of: leftColumns, part: part, parts: parts, unit: blockWidth)
-      withUnsafeTemporaryAllocation(of: Scalar.self, capacity: blockWidth &* depth) { memory in
-        // capacity above 0: there is an address.
-        guard let block = memory.baseAddress else { return }
-        var m = own.lowerBound
-        while m < own.upperBound {
-          let columns = min(blockWidth, own.upperBound &- m)
-          packBlocks(chunkLeft + m, columns: columns, rowStride: leftRowStride, depth: depth, into: block)
-          var arguments = ProductArguments(
-            rows: 0, depth: depth, outputs: rightColumns, input: UnsafePointer(block), inputRowStride: 1,
-            inputDepthStride: tileRows, weight: UnsafePointer(scratch), start: nil, startRowStride: outputRowStride,
-            output: output, outputRowStride: outputRowStride, order: .single)
-          var c = 0
-          while c < columns {
-            arguments.rows = min(tileRows, columns &- c)
-            arguments.input = UnsafePointer(block) + c &* depth
-            arguments.output = output + (m &+ c) &* outputRowStride
-            arguments.start = isFirst ? nil : UnsafePointer(arguments.output)
-            kernels.product(arguments)
-            c &+= tileRows
-          }
-          m &+= blockWidth
-        }
+}
+
+/// output[m, k] = Σ_r left[r, m] · right[r, k], r ascending in one chain: the gradients of one or more weight matrices. On as many
+/// threads as the work deserves, each with outputs of its own.
+///
+/// Both operands run along the rows, the wrong way for a register tile. So the sum goes in chunks of rows: of a chunk of `left`, 16
+/// columns (a cache line of each row) become two blocks in the first-level cache, once for several products; a chunk of the right
+/// operands, of so many columns that it stays in the second-level cache, is read where it lies. The chain of a sum goes through the
+/// memory of the output between chunks, which changes no bit.
+public func multiplyTransposed<Scalar: KernelScalar>(
+  _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int,
+  _ products: [TransposedProduct<Scalar>]
+) {
+  let all = products.filter { !multiplyTransposedByBLAS(rows: rows, left: left, leftRowStride: leftRowStride, $0) }
+  guard rows > 0 else {
+    for product in all {
+      for m in 0..<product.leftColumns.count {
+        (product.output + m &* product.outputRowStride).update(repeating: 0, count: product.rightColumns)
       }
     }
-    first &+= depth
+    return
+  }
+  for group in columnGroups(all, unit: kernels.panelWidth) {
+    addProducts(kernels, rows: rows, left: left, leftRowStride: leftRowStride, group)
   }
 }
 
-/// Elements of scratch memory that `multiplyTransposed` needs: a chunk of the right operand in panels.
-public func transposedProductScratch<Scalar: KernelScalar>(
-  _ type: Scalar.Type, rows: Int, rightColumns: Int
-) -> Int {
-  PackedMatrix<Scalar>.elementCount(
-    outputs: rightColumns, depth: min(rows, transposedChunk(type, rightColumns: rightColumns)))
+private func addProducts<Scalar: KernelScalar>(
+  _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int,
+  _ own: [TransposedProduct<Scalar>]
+) {
+  // Between two borders every product has all columns or none.
+  let borders = Set(own.flatMap { [$0.leftColumns.lowerBound, $0.leftColumns.upperBound] }).sorted()
+  var blocks: [Range<Int>] = []
+  for (begin, end) in zip(borders, borders.dropFirst()) where own.contains(where: { $0.leftColumns.contains(begin) }) {
+    for first in stride(from: begin, to: end, by: packedWidth) { blocks.append(first..<min(first + packedWidth, end)) }
+  }
+  let work = own.reduce(0) { $0 &+ $1.leftColumns.count &* $1.rightColumns &* rows }
+  let parts = ThreadPool.parts(multiplyAdds: work, units: blocks.count)
+  let chunk = transposedChunk(Scalar.self, rows: rows, rightColumns: own.reduce(0) { $0 &+ $1.rightColumns })
+  let kernels = copy kernels
+  ThreadPool.run(parts: parts) { part in
+    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: packedWidth &* chunk) { memory in
+      // capacity above 0: there is an address.
+      guard let packed = memory.baseAddress else { return }
+      var first = 0
+      while first < rows {
+        let depth = min(chunk, rows &- first)
+        for index in slice(of: blocks.count, part: part, parts: parts, unit: 1) {
+          let columns = blocks[index]
+          packBlocks(
+            left + (first &* leftRowStride &+ columns.lowerBound), columns: columns.count, rowStride: leftRowStride, depth: depth,
+            into: packed)
+          for product in own where product.leftColumns.contains(columns.lowerBound) {
+            addBlock(kernels, product, columns, packed: UnsafePointer(packed), rows: first..<first &+ depth, of: rows)
+          }
+        }
+        first &+= depth
+      }
+    }
+  }
 }
 
-/// Rows of the largest register tile of any instruction set.
-private let tileRows = 8
 /// Columns of `left` that are packed together: a cache line of floats.
-private let transposedBlockWidth = 2 * tileRows
+private let packedWidth = 16
 
-/// Rows of a chunk: half a megabyte of panels, which a second-level cache holds, and blocks that the first-level cache holds.
-private func transposedChunk<Scalar>(_ type: Scalar.Type, rightColumns: Int) -> Int {
-  let elements = 512 * 1024 / MemoryLayout<Scalar>.stride
-  return min(max(elements / max(rightColumns, 1), 64), 512)
+/// What of the right operands a second-level cache holds.
+private let chunkBytes = 640 * 1024
+/// Rows of a chunk at most: two blocks of them are half of a first-level cache.
+private let mostRows = 384
+
+/// Rows of a chunk, all of about the same size.
+private func transposedChunk<Scalar>(_ type: Scalar.Type, rows: Int, rightColumns: Int) -> Int {
+  let most = min(max(chunkBytes / MemoryLayout<Scalar>.stride / max(rightColumns, 1), 64), mostRows)
+  let count = (rows &+ most &- 1) / most
+  return (rows &+ count &- 1) / count
 }
 
-/// `tileRows` elements: a few vectors, where `update(from:count:)` would call memmove.
-@inline(__always)
-private func copyTileRow<Scalar>(_ source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>) {
-  let from = UnsafeRawPointer(source), to = UnsafeMutableRawPointer(target)
-  var byte = 0
-  while byte < tileRows &* MemoryLayout<Scalar>.stride {
-    to.storeBytes(of: from.loadUnaligned(fromByteOffset: byte, as: SIMD4<UInt32>.self), toByteOffset: byte, as: SIMD4<UInt32>.self)
-    byte &+= MemoryLayout<SIMD4<UInt32>>.size
+/// The products, cut into groups of right columns of which whole chunks fit the cache: every sum goes through the memory of its output
+/// once for each chunk, so that short chunks would be all traffic.
+///
+/// - Parameter unit: Cuts are at multiples of it.
+private func columnGroups<Scalar: KernelScalar>(
+  _ products: [TransposedProduct<Scalar>], unit: Int
+) -> [[TransposedProduct<Scalar>]] {
+  let total = products.reduce(0) { $0 &+ $1.rightColumns }
+  let most = chunkBytes / MemoryLayout<Scalar>.stride / mostRows
+  let count = (total &+ most &- 1) / most
+  guard count > 1 else { return products.isEmpty ? [] : [products] }
+  let width = ((total &+ count &- 1) / count &+ unit &- 1) / unit &* unit
+  var groups: [[TransposedProduct<Scalar>]] = [[]]
+  var room = width
+  for product in products {
+    var first = 0
+    while first < product.rightColumns {
+      let left = product.rightColumns &- first
+      let columns = left <= room ? left : room / unit &* unit
+      if columns > 0 {
+        var part = product
+        part.right += first
+        part.rightColumns = columns
+        part.output += first
+        groups[groups.count - 1].append(part)
+      }
+      first &+= columns
+      room &-= columns
+      if first < product.rightColumns {
+        groups.append([])
+        room = width
+      }
+    }
+  }
+  return groups
+}
+
+private func addBlock<Scalar: KernelScalar>(
+  _ kernels: KernelTable<Scalar>, _ product: TransposedProduct<Scalar>, _ columns: Range<Int>, packed: UnsafePointer<Scalar>,
+  rows: Range<Int>, of rowCount: Int
+) {
+  let blockWidth = WeightGradientArguments<Scalar>.blockWidth
+  var c = 0
+  while c < columns.count {
+    kernels.weightGradient(
+      WeightGradientArguments(
+        depth: rows.count, readableRows: rowCount &- rows.lowerBound, left: packed + c &* rows.count,
+        leftColumns: min(blockWidth, columns.count &- c), right: product.right + rows.lowerBound &* product.rightRowStride,
+        rightColumns: product.rightColumns, rightRowStride: product.rightRowStride,
+        output: product.output + (columns.lowerBound &- product.leftColumns.lowerBound &+ c) &* product.outputRowStride,
+        outputRowStride: product.outputRowStride, continues: rows.lowerBound > 0))
+    c &+= blockWidth
   }
 }
 
-/// Columns of [depth, ..] as blocks of `tileRows` of them, each [depth, tileRows]; missing columns are left as they are.
-private func packBlocks<Scalar>(
+/// Columns of [depth, ..] as blocks of `blockWidth` of them, each [depth, blockWidth]; missing columns are left as they are.
+private func packBlocks<Scalar: KernelScalar>(
   _ source: UnsafePointer<Scalar>, columns: Int, rowStride: Int, depth: Int, into target: UnsafeMutablePointer<Scalar>
 ) {
-  if columns == transposedBlockWidth {
-    let second = target + tileRows &* depth
+  let width = WeightGradientArguments<Scalar>.blockWidth
+  if columns == packedWidth {
+    let second = target + width &* depth
     for k in 0..<depth {
       let line = source + k &* rowStride
-      copyTileRow(line, to: target + k &* tileRows)
-      copyTileRow(line + tileRows, to: second + k &* tileRows)
+      copyBlockRow(line, to: target + k &* width)
+      copyBlockRow(line + width, to: second + k &* width)
     }
     return
   }
   for k in 0..<depth {
     let line = source + k &* rowStride
-    for c in 0..<columns { target[(c / tileRows) &* tileRows &* depth &+ k &* tileRows &+ c % tileRows] = line[c] }
+    for c in 0..<columns { target[(c / width) &* width &* depth &+ k &* width &+ c % width] = line[c] }
   }
+}
+
+/// `blockWidth` elements: a few vectors, where `update(from:count:)` would call memmove.
+@inline(__always)
+private func copyBlockRow<Scalar>(_ source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>) {
+  let from = UnsafeRawPointer(source), to = UnsafeMutableRawPointer(target)
+  var byte = 0
+  while byte < WeightGradientArguments<Scalar>.blockWidth &* MemoryLayout<Scalar>.stride {
+    to.storeBytes(of: from.loadUnaligned(fromByteOffset: byte, as: SIMD4<UInt32>.self), toByteOffset: byte, as: SIMD4<UInt32>.self)
+    byte &+= MemoryLayout<SIMD4<UInt32>>.size
+  }
+}
+
+private func multiplyTransposedByBLAS<Scalar: KernelScalar>(
+  rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int, _ product: TransposedProduct<Scalar>
+) -> Bool {
+  let outputs = product.leftColumns.count
+  guard BLAS.takes(rows: outputs, depth: rows, outputs: product.rightColumns) else { return false }
+  return BLAS.product(
+    ProductArguments(
+      rows: outputs, depth: rows, outputs: product.rightColumns, input: left + product.leftColumns.lowerBound, inputRowStride: 1,
+      inputDepthStride: leftRowStride, weight: product.right, weightOutputStride: 1, weightDepthStride: product.rightRowStride,
+      start: nil, startRowStride: 0, output: product.output, outputRowStride: product.outputRowStride, order: .single))
 }

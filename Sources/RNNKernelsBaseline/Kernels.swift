@@ -12,6 +12,7 @@ func fillFloat32(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.panel_width = Float32Target.panelVectors &* Float32Target.width
   table.pointee.product = { productBody(Float32Target.self, arguments($0, ProductArguments<Float>.self)) }
   table.pointee.plain_product = { plainProductBody(Float32Target.self, arguments($0, ProductArguments<Float>.self)) }
+  table.pointee.weight_gradient = { weightGradientBody(Float32Target.self, arguments($0, WeightGradientArguments<Float>.self)) }
   table.pointee.sigmoid = { sigmoidBody(Float32Target.self, arguments($0, ElementArguments<Float>.self)) }
   table.pointee.tanh = { tanhBody(Float32Target.self, arguments($0, ElementArguments<Float>.self)) }
   table.pointee.activate = { activateBody(Float32Target.self, arguments($0, ActivateArguments<Float>.self)) }
@@ -43,6 +44,7 @@ func fillFloat64(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.panel_width = Float64Target.panelVectors &* Float64Target.width
   table.pointee.product = { productBody(Float64Target.self, arguments($0, ProductArguments<Double>.self)) }
   table.pointee.plain_product = { plainProductBody(Float64Target.self, arguments($0, ProductArguments<Double>.self)) }
+  table.pointee.weight_gradient = { weightGradientBody(Float64Target.self, arguments($0, WeightGradientArguments<Double>.self)) }
   table.pointee.sigmoid = { sigmoidBody(Float64Target.self, arguments($0, ElementArguments<Double>.self)) }
   table.pointee.tanh = { tanhBody(Float64Target.self, arguments($0, ElementArguments<Double>.self)) }
   table.pointee.activate = { activateBody(Float64Target.self, arguments($0, ActivateArguments<Double>.self)) }

@@ -88,11 +88,18 @@ final class BLASTests: XCTestCase {
     func gradient() -> [Double] {
       var numbers = TestNumbers(seed: 2)
       let left: [Double] = numbers.array(rows * (depth + 3)), right: [Double] = numbers.array(rows * outputs)
-      var scratch = [Double](repeating: 0, count: PackedMatrix<Double>.elementCount(outputs: outputs, depth: rows))
       var output = [Double](repeating: .nan, count: depth * (outputs + 1))
-      multiplyTransposed(
-        Double.kernels, rows: rows, left: left, leftColumns: depth, leftRowStride: depth + 3, right: right,
-        rightColumns: outputs, rightRowStride: outputs, output: &output, outputRowStride: outputs + 1, scratch: &scratch)
+      output.withUnsafeMutableBufferPointer { output in
+        right.withUnsafeBufferPointer { right in
+          multiplyTransposed(
+            Double.kernels, rows: rows, left: left, leftRowStride: depth + 3,
+            [
+              TransposedProduct(
+                leftColumns: 0..<depth, right: right.baseAddress!, rightColumns: outputs, rightRowStride: outputs,
+                output: output.baseAddress!, outputRowStride: outputs + 1)
+            ])
+        }
+      }
       return output
     }
     let own = gradient()

@@ -48,6 +48,7 @@ typedef struct rnn_cpu_kernels {
   size_t panel_width;
   rnn_cpu_kernel _Nonnull product;
   rnn_cpu_kernel _Nonnull plain_product;
+  rnn_cpu_kernel _Nonnull weight_gradient;
   rnn_cpu_kernel _Nonnull sigmoid;
   rnn_cpu_kernel _Nonnull tanh;
   rnn_cpu_kernel _Nonnull activate;

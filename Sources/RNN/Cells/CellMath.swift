@@ -75,9 +75,9 @@ func combineBiases<Scalar: KernelScalar>(
 
 /// Memory of `count` zeros, or an error that says what it was for.
 func makeBuffer<Element: BitwiseCopyable>(
-  _ type: Element.Type, count: Int, for purpose: @autoclosure () -> String
+  _ type: Element.Type, count: Int, for purpose: @autoclosure () -> String, isCleared: Bool = true
 ) throws(RNNError) -> AlignedBuffer<Element> {
-  guard let buffer = AlignedBuffer<Element>(count: count) else {
+  guard let buffer = AlignedBuffer<Element>(count: count, isCleared: isCleared) else {
     throw RNNError(.outOfMemory, "no memory for \(purpose()): \(count) elements")
   }
   return buffer

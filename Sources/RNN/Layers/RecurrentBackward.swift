@@ -28,7 +28,7 @@ extension RecurrentWeights {
     let ownKernels = copy kernels
     ThreadPool.run(parts: parts) { part in
       retreat(
-        ownKernels, batch, transposed, rows: slice(of: n, part: part, parts: parts, unit: 8), trace: trace,
+        ownKernels, batch, transposed, rows: rowSlice(of: n, part: part, parts: parts), trace: trace,
         outputGradient: outputGradient, outputGradientStride: outputGradientStride, hiddenGradient: hiddenGradient,
         cellGradient: cellGradient, scratch: scratch, hiddenClip: hiddenClip, flow: flow)
     }
@@ -266,33 +266,37 @@ extension RecurrentWeights {
     input: UnsafePointer<Scalar>, scratch: BackwardScratch<Scalar>, gradients: UnsafeMutablePointer<Scalar>
   ) {
     let (h, s, width, rows) = (hiddenSize, stateSize, gateWidth, batch.cellCount)
-    let gateGradients = scratch.gateGradients, packing = scratch.packing
+    let gateGradients = scratch.gateGradients
     let hiddenBefore = UnsafePointer(trace.hidden + (isReverse ? batch.rowCount &* s : 0))
     let hiddenInput = trace.maskedHidden.map { UnsafePointer($0) } ?? hiddenBefore
-    multiplyTransposed(
-      kernels, rows: rows, left: gateGradients, leftColumns: width, leftRowStride: width,
-      right: input, rightColumns: inputSize, rightRowStride: inputSize,
-      output: gradients + places.weightIH, outputRowStride: inputSize, scratch: packing)
     let weightHHGradient = gradients + places.weightHH
-    let recurrentColumns = cell.isGRU ? 2 &* h : width
-    multiplyTransposed(
-      kernels, rows: rows, left: gateGradients, leftColumns: recurrentColumns, leftRowStride: width,
-      right: hiddenInput, rightColumns: s, rightRowStride: s,
-      output: weightHHGradient, outputRowStride: s, scratch: packing)
-    if case .gru(let variant) = cell {
-      let before = variant == .resetBefore
-      multiplyTransposed(
-        kernels, rows: rows,
-        left: before ? gateGradients + CellKind.candidateGate &* h : scratch.recurrentTermGradient, leftColumns: h,
-        leftRowStride: before ? width : h,
-        right: before ? UnsafePointer(trace.recurrentTerm) : hiddenInput, rightColumns: h, rightRowStride: h,
-        output: weightHHGradient + CellKind.candidateGate &* h &* h, outputRowStride: h, scratch: packing)
+    let candidate = CellKind.candidateGate &* h
+    var products = [
+      TransposedProduct(
+        leftColumns: 0..<width, right: input, rightColumns: inputSize, rightRowStride: inputSize,
+        output: gradients + places.weightIH, outputRowStride: inputSize),
+      TransposedProduct(
+        leftColumns: 0..<(cell.isGRU ? candidate : width), right: hiddenInput, rightColumns: s, rightRowStride: s,
+        output: weightHHGradient, outputRowStride: s),
+    ]
+    if cell == .gru(.resetBefore) {
+      products.append(
+        TransposedProduct(
+          leftColumns: candidate..<width, right: UnsafePointer(trace.recurrentTerm), rightColumns: h, rightRowStride: h,
+          output: weightHHGradient + candidate &* h, outputRowStride: h))
+    }
+    multiplyTransposed(kernels, rows: rows, left: gateGradients, leftRowStride: width, products)
+    if cell == .gru(.resetAfter) {
+      let product = TransposedProduct(
+        leftColumns: 0..<h, right: hiddenInput, rightColumns: h, rightRowStride: h, output: weightHHGradient + candidate &* h,
+        outputRowStride: h)
+      multiplyTransposed(kernels, rows: rows, left: scratch.recurrentTermGradient, leftRowStride: h, [product])
     }
     if let unprojected = trace.unprojected {
-      multiplyTransposed(
-        kernels, rows: rows, left: scratch.hiddenGradients, leftColumns: s, leftRowStride: s,
-        right: unprojected, rightColumns: h, rightRowStride: h,
-        output: gradients + places.weightHR, outputRowStride: h, scratch: packing)
+      let product = TransposedProduct(
+        leftColumns: 0..<s, right: UnsafePointer(unprojected), rightColumns: h, rightRowStride: h,
+        output: gradients + places.weightHR, outputRowStride: h)
+      multiplyTransposed(kernels, rows: rows, left: scratch.hiddenGradients, leftRowStride: s, [product])
     }
     if places.peephole >= 0 {
       let target = gradients + places.peephole

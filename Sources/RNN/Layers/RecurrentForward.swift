@@ -70,7 +70,7 @@ extension RecurrentWeights {
       let kernels = copy kernels
       ThreadPool.run(parts: parts) { part in
         advance(
-          kernels, batch, rows: slice(of: n, part: part, parts: parts, unit: 8), gates: gates, hidden: hidden, cell: cell,
+          kernels, batch, rows: rowSlice(of: n, part: part, parts: parts), gates: gates, hidden: hidden, cell: cell,
           output: output, outputStride: outputStride, scratch: scratch, trace: trace)
       }
     } else {
@@ -88,6 +88,13 @@ extension RecurrentWeights {
   /// Threads for the steps of a batch; eight rows fill a register tile.
   func threadParts(_ batch: SequenceBatch) -> Int {
     ThreadPool.parts(multiplyAdds: batch.cellCount &* gateWidth &* stateSize, units: batch.rowCount / 8)
+  }
+
+  /// The rows of a thread in training: whole register tiles, unless one thread would then have a quarter more rows than another.
+  func rowSlice(of n: Int, part: Int, parts: Int) -> Range<Int> {
+    let tiles = (n &+ 7) / 8
+    let isEven = tiles % parts == 0 || tiles / parts >= 4
+    return slice(of: n, part: part, parts: parts, unit: isEven ? 8 : 1)
   }
 
   /// Into how many parts the rows of a batch can be cut at most.

@@ -130,13 +130,13 @@ struct BackwardScratch<Scalar: KernelScalar> {
   var maskedGradient: UnsafeMutablePointer<Scalar>
   /// [N, H], LSTM, for the flow: ∂L/∂C_t.
   var cellTotal: UnsafeMutablePointer<Scalar>
-  /// One operand of a weight gradient, packed.
-  var packing: UnsafeMutablePointer<Scalar>
+  /// What an operator asks for: `Instruction.operatorScratchCount`.
+  var operators: UnsafeMutablePointer<Scalar>
 }
 
 struct BackwardScratchPlan {
   private var gateCount = 0, termCount = 0, hiddenCount = 0, unprojectedCount = 0, maskedCount = 0, cellCount = 0
-  var packingCount = 0
+  var operatorCount = 0
   private var offsets = (0, 0, 0, 0, 0, 0, 0)
 
   mutating func include<Scalar: KernelScalar>(
@@ -155,16 +155,12 @@ struct BackwardScratchPlan {
     if layer.recurrentDropout > 0 {
       maskedCount = max(maskedCount, try checkedProduct(rowCount, layer.stateSize, of: "a gradient of the state"))
     }
-    for columns in [layer.inputSize, layer.hiddenSize, layer.stateSize] {
-      packingCount = max(
-        packingCount, transposedProductScratch(Scalar.self, rows: cellCount, rightColumns: columns))
-    }
   }
 
   mutating func reserve(in plan: inout MemoryPlan) throws(RNNError) {
     offsets = (
       try plan.reserve(gateCount), try plan.reserve(termCount), try plan.reserve(hiddenCount),
-      try plan.reserve(unprojectedCount), try plan.reserve(maskedCount), try plan.reserve(packingCount),
+      try plan.reserve(unprojectedCount), try plan.reserve(maskedCount), try plan.reserve(operatorCount),
       try plan.reserve(cellCount)
     )
   }
@@ -173,6 +169,6 @@ struct BackwardScratchPlan {
     BackwardScratch(
       gateGradients: base + offsets.0, recurrentTermGradient: base + offsets.1, hiddenGradients: base + offsets.2,
       unprojectedGradient: base + offsets.3, maskedGradient: base + offsets.4, cellTotal: base + offsets.6,
-      packing: base + offsets.5)
+      operators: base + offsets.5)
   }
 }

@@ -111,7 +111,7 @@ enum ModelFile {
   private static func write<Scalar: KernelScalar>(
     _ network: Network, _ type: Scalar.Type, to path: String, synchronize: Bool
   ) throws(RNNError) {
-    let weights = try network.weights(Scalar.self)
+    let weights = try network.unpackedWeights(Scalar.self)
     var metadata = network.metadata.map { (key: $0.key, value: $0.value) }
     metadata.append((key: versionKey, value: String(formatVersion)))
     metadata.append((key: architectureKey, value: try network.architecture.json.serializedString()))

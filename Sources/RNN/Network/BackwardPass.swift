@@ -13,17 +13,20 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
   let secondScratch: BackwardScratch<Scalar>
   /// All states for N rows.
   let stateGradient: UnsafeMutablePointer<Scalar>
-  private let memory: AlignedBuffer<Scalar>
-  /// Elements up to the end of the gradients of the nodes.
-  private let nodeCount: Int
+  private let memory: MemoryLoan<Scalar>
+  /// Elements up to the end of the gradients of the nodes, and of the gradients of the state.
+  private let nodeCount, stateCount: Int
 
   /// Zeros again, for another pass.
   func clear() {
     memory.baseAddress.update(repeating: 0, count: nodeCount)
-    stateGradient.update(repeating: 0, count: memory.count - (stateGradient - memory.baseAddress))
+    stateGradient.update(repeating: 0, count: stateCount)
   }
 
-  init(_ weights: Weights<Scalar>, stepCount: Int, rowCount: Int) throws(RNNError) {
+  /// - Parameter reserve: Where the memory comes from and goes back to.
+  init(
+    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, reserve: PassMemory<Scalar> = PassMemory()
+  ) throws(RNNError) {
     let cells = try checkedProduct(stepCount, rowCount, of: "steps and rows")
     var plan = MemoryPlan()
     var offsets: [Int] = []
@@ -35,10 +38,6 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
         instruction.kind == .tokenInput
           ? -1 : try plan.reserve(try checkedProduct(rows, instruction.size, of: "gradients of a node")))
       switch instruction.kind {
-      case .linear:
-        scratchPlan.packingCount = max(
-          scratchPlan.packingCount,
-          transposedProductScratch(Scalar.self, rows: rows, rightColumns: instruction.sourceSize))
       case .recurrent:
         if instruction.layerCount > 1 {
           layerCount = max(layerCount, try checkedProduct(cells, instruction.size, of: "gradients of a layer"))
@@ -50,7 +49,7 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
           try scratchPlan.include(weights.layers[instruction.firstLayer + layer], cellCount: cells, rowCount: rowCount)
         }
       default:
-        scratchPlan.packingCount = max(scratchPlan.packingCount, instruction.operatorScratchCount)
+        scratchPlan.operatorCount = max(scratchPlan.operatorCount, instruction.operatorScratchCount)
       }
     }
     nodeCount = plan.count
@@ -59,10 +58,9 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     try scratchPlan.reserve(in: &plan)
     var secondPlan = scratchPlan
     if weights.runsSideBySide(rowCount: rowCount) { try secondPlan.reserve(in: &plan) }
-    let state = try plan.reserve(
-      try checkedProduct(weights.architecture.stateCount, rowCount, of: "gradients of the state"))
-    memory = try makeBuffer(
-      Scalar.self, count: plan.count, for: "the backward pass of \(stepCount) steps of \(rowCount) rows")
+    stateCount = try checkedProduct(weights.architecture.stateCount, rowCount, of: "gradients of the state")
+    let state = try plan.reserve(stateCount)
+    memory = try reserve.lend(count: plan.count, for: "the backward pass of \(stepCount) steps of \(rowCount) rows")
     let base = memory.baseAddress
     nodeGradients = offsets.map { $0 < 0 ? nil : base + $0 }
     layerGradients = (base + firstLayer, base + secondLayer)
@@ -70,11 +68,13 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     scratch = scratchPlan.scratch(base)
     secondScratch = secondPlan.scratch(base)
     stateGradient = base + state
+    clear()
   }
 }
 
 extension Weights {
-  /// Backpropagates through everything that `forward` computed into `workspace`. Nothing is allocated; nothing fails.
+  /// Backpropagates through everything that `forward` computed into `workspace`. Nothing fails; nothing is allocated but lists of
+  /// products and the blocks that they pack, some ten kilobytes.
   ///
   /// `backward.stateGradient` goes in as ∂L/∂(final state) and comes out as ∂L/∂(initial state); `backward.nodeGradients` of
   /// the output holds ∂L/∂output, and that of the inputs receives theirs.
@@ -114,11 +114,12 @@ extension Weights {
             output: sourceGradient, outputRowStride: instruction.sourceSize)
         }
         guard let gradients else { break }
+        let product = TransposedProduct(
+          leftColumns: 0..<instruction.size, right: source, rightColumns: instruction.sourceSize,
+          rightRowStride: instruction.sourceSize, output: gradients + instruction.weightOffset,
+          outputRowStride: instruction.sourceSize)
         multiplyTransposed(
-          kernels, rows: rows, left: resultGradient, leftColumns: instruction.size, leftRowStride: instruction.size,
-          right: source, rightColumns: instruction.sourceSize, rightRowStride: instruction.sourceSize,
-          output: gradients + instruction.weightOffset, outputRowStride: instruction.sourceSize,
-          scratch: memory.scratch.packing)
+          kernels, rows: rows, left: resultGradient, leftRowStride: instruction.size, [product])
         if instruction.biasOffset >= 0 {
           kernels.columnSums(
             ColumnSumArguments(

@@ -187,11 +187,14 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
   let traces: [RecurrentTrace<Scalar>]
   /// Of either direction: where the rows are too few to be shared out, the directions of a layer run side by side.
   let scratch: (RecurrentScratch<Scalar>, RecurrentScratch<Scalar>)
-  private let memory: AlignedBuffer<Scalar>
+  private let memory: MemoryLoan<Scalar>
 
-  /// - Parameter keepsTrace: For a backward pass: nothing is shared between layers, and inputs are copied.
+  /// - Parameters:
+  ///   - keepsTrace: For a backward pass: nothing is shared between layers, and inputs are copied.
+  ///   - reserve: Where the memory comes from and goes back to. No pass relies on what is in it.
   init(
-    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, keepsTrace: Bool, usesThreads: Bool = true
+    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, keepsTrace: Bool, usesThreads: Bool = true,
+    reserve: PassMemory<Scalar> = PassMemory()
   ) throws(RNNError) {
     self.usesThreads = usesThreads
     self.stepCapacity = stepCount
@@ -245,7 +248,7 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
     let isSharedOut = !weights.runsSideBySide(rowCount: rowCount) || !usesThreads
     let secondScratchOffset = isSharedOut ? scratchOffset : try scratchPlan.reserve(in: &plan)
     let shared = try (plan.reserve(scratchPlan.directionCount), plan.reserve(scratchPlan.directionCount))
-    let memory = try makeBuffer(Scalar.self, count: plan.count, for: "running \(stepCount) steps of \(rowCount) rows")
+    let memory = try reserve.lend(count: plan.count, for: "running \(stepCount) steps of \(rowCount) rows")
     let base = memory.baseAddress
     self.memory = memory
     func pointers(_ offsets: [Int]) -> [UnsafeMutablePointer<Scalar>?] { offsets.map { $0 < 0 ? nil : base + $0 } }

@@ -57,6 +57,8 @@ public final class Network: Sendable {
     let current: Mutex<Weights<Scalar>>
     /// Setting is read, change, replace: one at a time.
     let writing = Mutex<Void>(())
+    /// Of training passes.
+    let passMemory = PassMemory<Scalar>()
     init(_ weights: Weights<Scalar>) { current = Mutex(weights) }
   }
 
@@ -82,9 +84,9 @@ public final class Network: Sendable {
     self.architecture = architecture
     metadataEntries = Mutex(metadata)
     if let parameters = parameters as? AlignedBuffer<Float> {
-      numbers = .float32(Versions(try Weights(architecture: architecture, parameters: parameters)))
+      numbers = .float32(Versions(try Weights(architecture: architecture, parameters: parameters, packsNow: false)))
     } else if let parameters = parameters as? AlignedBuffer<Double> {
-      numbers = .float64(Versions(try Weights(architecture: architecture, parameters: parameters)))
+      numbers = .float64(Versions(try Weights(architecture: architecture, parameters: parameters, packsNow: false)))
     } else {
       throw RNNError(.dtype, "parameters are neither float32 nor float64")
     }
@@ -101,8 +103,21 @@ public final class Network: Sendable {
       .dtype, "the network is \(architecture.dataType.rawValue), and the call is for \(Scalar.dataType.rawValue)")
   }
 
+  /// The present snapshot, ready for a pass.
   func weights<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> Weights<Scalar> {
+    let weights = try unpackedWeights(type)
+    weights.pack()
+    return weights
+  }
+
+  /// The present snapshot, of which only the parameters may be read.
+  func unpackedWeights<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> Weights<Scalar> {
     try versions(type).current.withLock { $0 }
+  }
+
+  /// Memory of training passes, which go on using what the passes before them have left.
+  func passMemory<Scalar: KernelScalar>(_ type: Scalar.Type) throws(RNNError) -> PassMemory<Scalar> {
+    try versions(type).passMemory
   }
 
   // MARK: - Parameters
@@ -111,7 +126,7 @@ public final class Network: Sendable {
   public func readParameter<Scalar: KernelScalar>(
     _ name: String? = nil, into target: UnsafeMutableBufferPointer<Scalar>
   ) throws(RNNError) {
-    let weights = try weights(Scalar.self)
+    let weights = try unpackedWeights(Scalar.self)
     let (offset, count) = try parameterRange(name)
     guard target.count >= count else {
       throw RNNError(
@@ -136,14 +151,13 @@ public final class Network: Sendable {
     let result = versions.writing.withLock { _ -> Result<Void, RNNError> in
       do throws(RNNError) {
         let old = versions.current.withLock { $0 }
-        let buffer = try makeBuffer(Scalar.self, count: architecture.parameterCount, for: "the parameters")
+        let buffer = try makeBuffer(
+          Scalar.self, count: architecture.parameterCount, for: "the parameters", isCleared: false)
         if count != architecture.parameterCount {
           buffer.baseAddress.update(from: old.parameters.baseAddress, count: architecture.parameterCount)
         }
         (buffer.baseAddress + offset).update(from: from, count: count)
-        let new = try withNumericMode { () throws(RNNError) in
-          try Weights(architecture: architecture, parameters: buffer)
-        }
+        let new = try Weights(architecture: architecture, parameters: buffer, packsNow: false)
         versions.current.withLock { $0 = new }
         return .success(())
       } catch {
@@ -314,7 +328,8 @@ public final class Network: Sendable {
     let weights = try weights(Scalar.self)
     let checked = try CheckedSequence(architecture, input, output: output, state: state)
     let isLearned = (state?.isInitial ?? true) && architecture.learnsInitialState
-    let trace = try TapeContents(weights, checked, dropout, beganWithLearnedState: isLearned)
+    let trace = try TapeContents(
+      weights, checked, dropout, beganWithLearnedState: isLearned, reserve: try passMemory(Scalar.self))
     var temporary: NetworkState?
     let values = try beginState(&state, temporary: &temporary, rows: input.batchSize, weights).values
     withNumericMode {

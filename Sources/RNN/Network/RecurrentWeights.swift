@@ -99,7 +99,7 @@ struct RecurrentWeights<Scalar: KernelScalar> {
 
     bias = UnsafePointer(memory.take(rows))
     candidateBias = UnsafePointer(memory.take(h))
-    combineBiases(values)
+    if memory.packsNow { combineBiases(values) }
   }
 
   /// Fills `bias` and `candidateBias`.

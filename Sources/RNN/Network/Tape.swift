@@ -67,7 +67,8 @@ final class TapeContents<Scalar: KernelScalar> {
   let stepCount, rowCount: Int
 
   init(
-    _ weights: Weights<Scalar>, _ input: CheckedSequence<Scalar>, _ dropout: DropoutKey, beganWithLearnedState: Bool
+    _ weights: Weights<Scalar>, _ input: CheckedSequence<Scalar>, _ dropout: DropoutKey, beganWithLearnedState: Bool,
+    reserve: PassMemory<Scalar>
   ) throws(RNNError) {
     self.weights = weights
     self.beganWithLearnedState = beganWithLearnedState
@@ -76,7 +77,7 @@ final class TapeContents<Scalar: KernelScalar> {
     self.dropout = dropout
     stepCount = input.stepCount
     rowCount = input.rowCount
-    workspace = try Workspace(weights, stepCount: stepCount, rowCount: rowCount, keepsTrace: true)
+    workspace = try Workspace(weights, stepCount: stepCount, rowCount: rowCount, keepsTrace: true, reserve: reserve)
     lengths = try Self.copy(input.lengths, count: rowCount)
     mask = try Self.copy(input.mask, count: stepCount * rowCount)
     tokens = try Self.copy(input.tokens, count: stepCount * rowCount * weights.architecture.tokenCount)
@@ -152,7 +153,7 @@ extension Network {
     guard hiddenClip >= 0 else { throw RNNError(.invalidArgument, "hidden_clip is \(hiddenClip), expected at least 0") }
 
     let weights = contents.weights
-    let memory = try BackwardWorkspace(weights, stepCount: t, rowCount: n)
+    let memory = try BackwardWorkspace(weights, stepCount: t, rowCount: n, reserve: try passMemory(Scalar.self))
     let transposed = try withNumericMode { () throws(RNNError) in try weights.backwardWeights() }
     let stateCount = architecture.stateCount * n
     let stateTarget = try stateGradient?.mutableValues(Scalar.self)

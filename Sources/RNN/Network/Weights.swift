@@ -3,8 +3,8 @@ import Synchronization
 
 /// One version of a network's numbers: all parameters in one buffer, and the forms in which the kernels want them.
 ///
-/// Immutable once made. A network replaces its snapshot when parameters are set; calls in flight, streams and tapes keep the
-/// one they began with.
+/// The numbers are immutable once made; the packed forms are made with them or, for a network, when a pass first wants them. A network
+/// replaces its snapshot when parameters are set; calls in flight, streams and tapes keep the one they began with.
 final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
   let architecture: Architecture
   /// All parameters, in the order and shapes of `architecture.parameters`.
@@ -19,9 +19,14 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
   private let packed: AlignedBuffer<Scalar>
   private let backward = Mutex<BackwardWeights<Scalar>?>(nil)
   private let fused = AtomicLazyReference<FusedWeights<Scalar>>()
+  private let isPacked: Atomic<Bool>
+  private let packing = Mutex<Void>(())
 
-  /// - Parameter parameters: Exactly `architecture.parameterCount` elements; from now on unchanged.
-  init(architecture: Architecture, parameters: AlignedBuffer<Scalar>) throws(RNNError) {
+  /// - Parameters:
+  ///   - parameters: Exactly `architecture.parameterCount` elements; from now on unchanged.
+  ///   - packsNow: false leaves it to `pack`. Parameters are often replaced again before anything is computed with them.
+  init(architecture: Architecture, parameters: AlignedBuffer<Scalar>, packsNow: Bool = true) throws(RNNError) {
+    isPacked = Atomic(packsNow)
     self.architecture = architecture
     self.parameters = parameters
     let values = UnsafePointer(parameters.baseAddress)
@@ -35,8 +40,8 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
       default: break
       }
     }
-    packed = try makeBuffer(Scalar.self, count: plan.count, for: "packed weights")
-    var memory = PackingMemory(next: packed.baseAddress)
+    packed = try makeBuffer(Scalar.self, count: plan.count, for: "packed weights", isCleared: false)
+    var memory = PackingMemory(next: packed.baseAddress, packsNow: packsNow)
     for (index, node) in architecture.nodes.enumerated() {
       var linearWeights: LinearWeights<Scalar>?
       switch node.operation {
@@ -95,6 +100,16 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
     for n in 0..<rows { (target + n &* count).update(from: row, count: count) }
   }
 
+  /// Makes the packed forms, if they are not there yet.
+  func pack() {
+    if isPacked.load(ordering: .acquiring) { return }
+    packing.withLock { _ in
+      if isPacked.load(ordering: .relaxed) { return }
+      withNumericMode { repack() }
+      isPacked.store(true, ordering: .releasing)
+    }
+  }
+
   /// Brings the packed forms up to date after the parameters changed in place: for a trainer, which shares its weights with
   /// nobody.
   func repack() {
@@ -129,6 +144,8 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
 /// Hands out the parts of one buffer in the order in which they were reserved.
 struct PackingMemory<Scalar: KernelScalar> {
   var next: UnsafeMutablePointer<Scalar>
+  /// Otherwise matrices are packed by their `repack`.
+  var packsNow = true
 
   mutating func take(_ count: Int) -> UnsafeMutablePointer<Scalar> {
     let taken = next
@@ -141,7 +158,7 @@ struct PackingMemory<Scalar: KernelScalar> {
   ) -> PackedMatrix<Scalar> {
     PackedMatrix(
       outputs: outputs, depth: depth, source: source, outputStride: outputStride, depthStride: depthStride,
-      panels: take(PackedMatrix<Scalar>.elementCount(outputs: outputs, depth: depth)))
+      panels: take(PackedMatrix<Scalar>.elementCount(outputs: outputs, depth: depth)), packsNow: packsNow)
   }
 }
 

@@ -120,31 +120,47 @@ public final class Optimizer<Scalar: KernelScalar> {
   /// The same, inside `withNumericMode`.
   func update(_ parameters: UnsafeMutablePointer<Scalar>, with gradients: UnsafePointer<Scalar>) {
     stepCount += 1
-    switch options.kind {
-    case .sgd: updateSGD(parameters, gradients)
-    case .adam, .adamW: updateAdam(parameters, gradients)
-    case .rmsProp: updateRMSProp(parameters, gradients)
+    // Each number by itself, so threads change no bit. A number costs as much as some ten products.
+    let parts = ThreadPool.parts(multiplyAdds: 10 &* count, units: count / 1024)
+    ThreadPool.run(parts: parts) { part in
+      let own = slice(of: count, part: part, parts: parts, unit: 1024)
+      switch options.kind {
+      case .sgd: updateSGD(own, parameters, gradients)
+      case .adam, .adamW: updateAdam(own, parameters, gradients)
+      case .rmsProp: updateRMSProp(own, parameters, gradients)
+      }
     }
   }
 
-  private func updateSGD(_ p: UnsafeMutablePointer<Scalar>, _ gradients: UnsafePointer<Scalar>) {
+  // Loops without a condition inside, so that the compiler can make vectors of them; where there is a square root it does not, since
+  // Swift's calls the C library for negative numbers.
+
+  private func updateSGD(_ own: Range<Int>, _ p: UnsafeMutablePointer<Scalar>, _ gradients: UnsafePointer<Scalar>) {
     let rate = Scalar(options.learningRate), decay = Scalar(options.weightDecay), momentum = Scalar(options.momentum)
     guard options.momentum > 0 else {
-      for i in 0..<count { p[i] = p[i] - rate * (gradients[i] + decay * p[i]) }
+      for i in own { p[i] = p[i] - rate * (gradients[i] + decay * p[i]) }
       return
     }
     // The first gradient enters the buffer undamped.
     let share: Scalar = stepCount == 1 ? 1 : Scalar(1 - options.dampening)
     let b = first.baseAddress
-    let nesterov = options.nesterov
-    for i in 0..<count {
-      let g = gradients[i] + decay * p[i]
-      b[i] = momentum * b[i] + share * g
-      p[i] = p[i] - rate * (nesterov ? g + momentum * b[i] : b[i])
+    if options.nesterov {
+      for i in own {
+        let g = gradients[i] + decay * p[i]
+        let moved = momentum * b[i] + share * g
+        b[i] = moved
+        p[i] = p[i] - rate * (g + momentum * moved)
+      }
+    } else {
+      for i in own {
+        let moved = momentum * b[i] + share * (gradients[i] + decay * p[i])
+        b[i] = moved
+        p[i] = p[i] - rate * moved
+      }
     }
   }
 
-  private func updateAdam(_ p: UnsafeMutablePointer<Scalar>, _ gradients: UnsafePointer<Scalar>) {
+  private func updateAdam(_ own: Range<Int>, _ p: UnsafeMutablePointer<Scalar>, _ gradients: UnsafePointer<Scalar>) {
     let isDecoupled = options.kind == .adamW
     let coupled = Scalar(isDecoupled ? 0 : options.weightDecay)
     let shrink = Scalar(isDecoupled ? 1 - options.learningRate * options.weightDecay : 1)
@@ -154,28 +170,35 @@ public final class Optimizer<Scalar: KernelScalar> {
     let epsilon = Scalar(options.epsilon)
     let (keep1, new1, keep2, new2) = (Scalar(beta1), Scalar(1 - beta1), Scalar(beta2), Scalar(1 - beta2))
     let m = first.baseAddress, v = second.baseAddress
-    let largest = options.amsgrad ? third.baseAddress : nil
-    for i in 0..<count {
-      let g = gradients[i] + coupled * p[i]
-      m[i] = keep1 * m[i] + new1 * g
-      v[i] = keep2 * v[i] + new2 * g * g
-      var size = v[i]
-      if let largest {
-        largest[i] = largest[i] > size ? largest[i] : size
-        size = largest[i]
+    guard options.amsgrad else {
+      for i in own {
+        let old = p[i], g = gradients[i] + coupled * old
+        let mean = keep1 * m[i] + new1 * g, size = keep2 * v[i] + new2 * g * g
+        m[i] = mean
+        v[i] = size
+        p[i] = shrink * old - rate * mean / (size.squareRoot() / root + epsilon)
       }
-      p[i] = shrink * p[i] - rate * m[i] / (size.squareRoot() / root + epsilon)
+      return
+    }
+    let largest = third.baseAddress
+    for i in own {
+      let old = p[i], g = gradients[i] + coupled * old
+      let mean = keep1 * m[i] + new1 * g, size = keep2 * v[i] + new2 * g * g
+      m[i] = mean
+      v[i] = size
+      largest[i] = largest[i] > size ? largest[i] : size
+      p[i] = shrink * old - rate * mean / (largest[i].squareRoot() / root + epsilon)
     }
   }
 
-  private func updateRMSProp(_ p: UnsafeMutablePointer<Scalar>, _ gradients: UnsafePointer<Scalar>) {
+  private func updateRMSProp(_ own: Range<Int>, _ p: UnsafeMutablePointer<Scalar>, _ gradients: UnsafePointer<Scalar>) {
     let rate = Scalar(options.learningRate), decay = Scalar(options.weightDecay), epsilon = Scalar(options.epsilon)
     let (keep, new) = (Scalar(options.alpha), Scalar(1 - options.alpha))
     let momentum = Scalar(options.momentum)
     let v = first.baseAddress
     let buffer = options.momentum > 0 ? second.baseAddress : nil
     let mean = options.centered ? third.baseAddress : nil
-    for i in 0..<count {
+    for i in own {
       let g = gradients[i] + decay * p[i]
       v[i] = keep * v[i] + new * g * g
       var variance = v[i]

@@ -210,7 +210,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
   }
 
   func snapshot() throws(RNNError) -> Network {
-    let copy = try makeBuffer(Scalar.self, count: weights.parameters.count, for: "a snapshot")
+    let copy = try makeBuffer(Scalar.self, count: weights.parameters.count, for: "a snapshot", isCleared: false)
     copy.baseAddress.update(from: weights.parameters.baseAddress, count: weights.parameters.count)
     return try Network(weights.architecture, parameters: copy, metadata: metadata)
   }

@@ -235,6 +235,49 @@ def test_what_is_left_out_of_a_backward_pass_is_zeros():
     assert np.array_equal(a.input, b.input) and np.array_equal(a.state[0], b.state[0])
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("lengths", [None, [7, 3, 5]])
+def test_the_gradient_of_the_input_can_be_left_out(cell, lengths):
+    layer = make(cell, 3, 4, num_layers=2, seed=1)
+    y, _, tape = layer.forward_train(randoms(7, 3, 3), None, lengths)
+    grad_y = randoms(*y.shape)
+    all_of_them, parameters_alone = layer.backward(tape, grad_y), layer.backward(tape, grad_y, input_gradient=False)
+    assert all_of_them.input is not None and parameters_alone.input is None
+    for a, b in zip(leaves(all_of_them.state), leaves(parameters_alone.state)):
+        assert np.array_equal(a, b)
+    for name, value in all_of_them.parameters.items():
+        assert np.array_equal(value, parameters_alone.parameters[name]), name
+
+
+@pytest.mark.parametrize("lengths", [None, [9, 0, 4, 7]])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [librnn.LSTM(5, 6, 2, bidirectional=True, seed=1)],
+        lambda: [librnn.LSTM(5, 6, proj_size=3, dropout=0.5, num_layers=2, seed=1), librnn.Linear(3, 2, seed=2)],
+        lambda: [librnn.GRU(5, 6, variant="reset_before", seed=1), librnn.Dropout(0.3), librnn.LastStep()],
+        lambda: [librnn.GRU(5, 17, variant="reset_after", recurrent_dropout=0.4, seed=1), librnn.Linear(17, 20, seed=2)],
+        lambda: [librnn.RNN(5, 33, seed=1), librnn.LSTM(33, 4, seed=3)],
+    ],
+)
+def test_passes_do_not_see_what_passes_before_them_left_in_their_memory(layers, lengths):
+    """The memory of a pass goes to the next one as it is: full of NaN here."""
+
+    def gradients(model):
+        x = randoms(9, 4, 5)
+        y, state, tape = model.forward_train(x, None, lengths, step=3)
+        found = model.backward(tape, np.ones_like(y))
+        return [y, found.input, *leaves(state), *leaves(found.state), *found.parameters.values()]
+
+    fresh, used = librnn.Sequential(layers(), seed=4), librnn.Sequential(layers(), seed=4)
+    for _ in range(3):
+        y, _, tape = used.forward_train(np.full((9, 4, 5), np.nan, np.float32))
+        used.backward(tape, np.full_like(y, np.nan))
+        del tape
+    for a, b in zip(gradients(fresh), gradients(used)):
+        assert np.array_equal(a, b)
+
+
 def test_a_tape_keeps_the_weights_of_its_forward_pass():
     layer = librnn.GRU(3, 4, seed=1)
     y, h, tape = layer.forward_train(randoms(5, 2, 3))

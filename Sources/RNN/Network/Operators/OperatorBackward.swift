@@ -24,7 +24,7 @@ extension Weights {
     _ gradients: UnsafeMutablePointer<Scalar>?
   ) {
     let size = instruction.size, count = rows &* size
-    let scratch = memory.scratch.packing
+    let scratch = memory.scratch.operators
     switch instruction.kind {
     case .activation:
       guard let sourceGradient else { break }

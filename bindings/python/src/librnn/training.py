@@ -141,7 +141,7 @@ class Gradients:
     Attributes
     ----------
     input : ndarray or None
-        dL/dx, in the shape of x; exactly 0 in padding. None where x is tokens.
+        dL/dx, in the shape of x; exactly 0 in padding. None where x is tokens, or nobody asked for it.
     state : ndarray, tuple, list or dict
         dL/d(initial state), structured as `hx`.
     parameters : dict of str to ndarray

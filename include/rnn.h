@@ -1058,16 +1058,14 @@ RNN_API void rnn_tape_destroy(rnn_tape *tape);
 
 /* ======================================================================================= 7. Stream */
 
-/** How a stream keeps the weights of recurrent layers. @since 0.1 */
-typedef enum rnn_storage {
-  /** As they are. */
-  RNN_STORAGE_FULL = 0,
-  /**
-   * Rounded to the nearest bfloat16, ties to even: half the bytes, and up to twice the speed where the weights exceed the cache.
-   * Each weight changes by at most 2^-9 of itself; products, sums, biases and state stay float32.
-   */
-  RNN_STORAGE_BFLOAT16 = 1
-} rnn_storage;
+/* How a stream keeps the weights of recurrent layers. */
+/** As they are. */
+#define RNN_STORAGE_FULL 0
+/**
+ * Rounded to the nearest bfloat16, ties to even: half the bytes, and up to twice the speed where the weights exceed the cache.
+ * Each weight changes by at most 2^-9 of itself; products, sums, biases and state stay float32.
+ */
+#define RNN_STORAGE_BFLOAT16 1
 
 typedef struct rnn_stream_options {
   size_t struct_size;
@@ -1081,10 +1079,10 @@ typedef struct rnn_stream_options {
    */
   size_t num_threads;
   /**
-   * RNN_STORAGE_BFLOAT16 needs batch_size 1 and a float32 network of one input, recurrent layers of one direction with none but
+   * RNN_STORAGE_*. RNN_STORAGE_BFLOAT16 needs batch_size 1 and a float32 network of one input, recurrent layers of one direction with none but
    * cell, size, layers, bias and dropout chosen, and linear layers; these keep float32 weights.
    */
-  rnn_storage weight_storage;
+  int32_t weight_storage;
 } rnn_stream_options;
 #define RNN_STREAM_OPTIONS_INIT { sizeof(rnn_stream_options), 0, 0, RNN_STORAGE_FULL }
 

@@ -1102,18 +1102,21 @@ inline State::State(const Network &network, std::size_t rows) : rows_(rows == 0 
 
 /* ======================================================================================= 7. Stream */
 
+/** RNN_STORAGE_*. */
+enum class Storage : std::int32_t { full = RNN_STORAGE_FULL, bfloat16 = RNN_STORAGE_BFLOAT16 };
+
 /** rnn_stream_options. */
 struct StreamOptions {
   /** N; 0 means 1. */
   std::size_t batch_size = 0;
   std::size_t num_threads = 0;
-  rnn_storage weight_storage = RNN_STORAGE_FULL;
+  Storage weight_storage = Storage::full;
 
   rnn_stream_options c() const noexcept {
     rnn_stream_options options = RNN_STREAM_OPTIONS_INIT;
     options.batch_size = batch_size;
     options.num_threads = num_threads;
-    options.weight_storage = weight_storage;
+    options.weight_storage = static_cast<std::int32_t>(weight_storage);
     return options;
   }
 };

@@ -17,7 +17,7 @@ public func rnn_stream_create(
       case RNN_STORAGE_BFLOAT16: storage = .bfloat16
       default:
         throw RNNError(
-          .invalidArgument, "weight_storage is \(options.weight_storage.rawValue), expected RNN_STORAGE_FULL or RNN_STORAGE_BFLOAT16")
+          .invalidArgument, "weight_storage is \(options.weight_storage), expected RNN_STORAGE_FULL or RNN_STORAGE_BFLOAT16")
       }
       return StreamObject(
         try NetworkStream(

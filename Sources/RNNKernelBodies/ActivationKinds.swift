@@ -114,7 +114,7 @@ extension KernelTarget {
 ///
 /// At a kink the derivative is PyTorch's: relu'(0) = 0, hard_sigmoid' is 0 at both ends, of leaky_relu and elu it is that of the
 /// negative side.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func activateBody<T: KernelTarget>(_ target: T.Type, _ a: ActivateArguments<T.Scalar>) {
   let one = T.Vector(repeating: 1)
   let oneBits = T.bits(one)

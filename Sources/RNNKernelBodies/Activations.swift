@@ -99,7 +99,7 @@ extension KernelTarget {
 }
 
 /// In place over `count` elements.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func sigmoidBody<T: KernelTarget>(_ target: T.Type, _ a: ElementArguments<T.Scalar>) {
   T.forEachVector(rows: 1, columns: a.count) { _, i, lanes in
     T.store(T.sigmoid(T.load(a.values + i, lanes: lanes)), a.values + i, lanes: lanes)
@@ -107,7 +107,7 @@ public func sigmoidBody<T: KernelTarget>(_ target: T.Type, _ a: ElementArguments
 }
 
 /// In place over `count` elements.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func tanhBody<T: KernelTarget>(_ target: T.Type, _ a: ElementArguments<T.Scalar>) {
   T.forEachVector(rows: 1, columns: a.count) { _, i, lanes in
     T.store(T.tanh(T.load(a.values + i, lanes: lanes)), a.values + i, lanes: lanes)
@@ -115,7 +115,7 @@ public func tanhBody<T: KernelTarget>(_ target: T.Type, _ a: ElementArguments<T.
 }
 
 /// values += addend, over rows of their own strides.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func addBody<T: KernelTarget>(_ target: T.Type, _ a: AddArguments<T.Scalar>) {
   T.forEachVector(rows: a.rows, columns: a.columns) { row, i, lanes in
     let values = a.values + (row &* a.valuesStride &+ i)

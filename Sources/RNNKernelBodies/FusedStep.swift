@@ -349,7 +349,7 @@ extension FusedArguments where Scalar: KernelFloat {
   @inlinable @inline(__always) var isWords: Bool { Scalar.halfWidth > 0 && isBFloat16 }
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedSums<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>, twoChains: Bool) -> Sums {
   var input = o.input
   var line = o.weight
@@ -380,18 +380,18 @@ func fusedSums<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<
 
 // Functions of their own, which several passes share: inlined everywhere they would make the object files four times as large.
 
-@inlinable @inline(never)
+@_alwaysEmitIntoClient @inline(never)
 func storeFusedSumsOfOneChain<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
   fusedSums(Sums.self, o, twoChains: false).store(o.sums)
 }
 
-@inlinable @inline(never)
+@_alwaysEmitIntoClient @inline(never)
 func storeFusedSumsOfTwoChains<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
   fusedSums(Sums.self, o, twoChains: true).store(o.sums)
 }
 
 /// One chain, of weights as words.
-@inlinable @inline(never)
+@_alwaysEmitIntoClient @inline(never)
 func storeFusedSumsOfWords<Sums: FusedPanelSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
   var input = o.input
   var words = o.weight
@@ -410,7 +410,7 @@ func storeFusedSumsOfWords<Sums: FusedPanelSums>(_ kind: Sums.Type, _ o: borrowi
 // MARK: - One step
 
 /// The gates that follow from sums: of some rows of one panel, or of some panels of one row.
-@inlinable @inline(never)
+@_alwaysEmitIntoClient @inline(never)
 func fusedFinish<Pass: FusedPass>(
   _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ sums: UnsafePointer<Pass.Scalar>, _ x: UnsafePointer<Pass.Scalar>,
   xStride: Int, element: Int, elementStride: Int, count: Int
@@ -424,7 +424,7 @@ func fusedFinish<Pass: FusedPass>(
 }
 
 /// The operands of a tile: of rows of one panel, or of panels of one row.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedOperands<Pass: FusedPass>(
   _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, row: Int, panel: Int,
   ofPanels: Bool
@@ -440,7 +440,7 @@ func fusedOperands<Pass: FusedPass>(
 }
 
 /// Sums of a tile, and the gates of all of them but the first `known`, which another tile has finished.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedTile<Pass: FusedPass, Sums: FusedSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, ofPanels: Bool, known: Int, twoChains: Bool
@@ -461,7 +461,7 @@ func fusedTile<Pass: FusedPass, Sums: FusedSums>(
 }
 
 /// A tile of panels whose weights are words.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedTileOfWords<Pass: FusedPass, Sums: FusedPanelSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, known: Int
@@ -477,7 +477,7 @@ func fusedTileOfWords<Pass: FusedPass, Sums: FusedPanelSums>(
 }
 
 /// As many rows of one panel as whole tiles hold; `all`: the others too, in a tile that overlaps the one before.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedRows<Pass: FusedPass, Sums: FusedSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, panel: Int,
   from first: Int, all: Bool, twoChains: Bool
@@ -495,7 +495,7 @@ func fusedRows<Pass: FusedPass, Sums: FusedSums>(
 }
 
 /// X W_x + b of some panels of one row.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedInputTile<Shape: FusedShape, Sums: FusedPanelSums>(
   _ shape: Shape.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Shape.Scalar>>, panel: Int
 ) where Sums.Shape == Shape {
@@ -516,7 +516,7 @@ func fusedInputTile<Shape: FusedShape, Sums: FusedPanelSums>(
 }
 
 /// The same of any number of panels.
-@inlinable @inline(never)
+@_alwaysEmitIntoClient @inline(never)
 func fusedInput<Shape: FusedShape>(_ shape: Shape.Type, _ a: UnsafePointer<FusedArguments<Shape.Scalar>>, panel first: Int, count: Int) {
   typealias One = PanelSum<Shape>
   var panel = first
@@ -540,7 +540,7 @@ func fusedInput<Shape: FusedShape>(_ shape: Shape.Type, _ a: UnsafePointer<Fused
 }
 
 /// All panels of one row, in tiles of which the last may overlap the one before; from the last to the first if `backwards`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   backwards: Bool, twoChains: Bool
@@ -575,7 +575,7 @@ func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
 }
 
 /// The panels of one step, from the last to the first if `backwards`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedPass<Pass: FusedPass>(
   _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, twoChains: Bool
 ) {
@@ -616,7 +616,7 @@ func fusedPass<Pass: FusedPass>(
   }
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedPass<Pass: FusedPass>(
   _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, _ order: ReductionOrder
 ) {
@@ -628,7 +628,7 @@ func fusedPass<Pass: FusedPass>(
 }
 
 /// The tiles of a target with 32 registers, or with 16.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedLSTM<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if T.tileRows >= 8 {
     fusedPass(FusedLSTM<T, SixRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
@@ -637,7 +637,7 @@ func fusedLSTM<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArgume
   }
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedGRUAfter<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if T.tileRows >= 8 {
     fusedPass(FusedGRUAfter<T, EightRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
@@ -646,7 +646,7 @@ func fusedGRUAfter<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedAr
   }
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedGRUBefore<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if a.pointee.phases & 1 != 0 {
     if T.tileRows >= 8 {
@@ -662,7 +662,7 @@ func fusedGRUBefore<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedA
 
 /// Steps of a layer; see ``FusedArguments``. The panels go to and fro, so that a half of the weights is still in the cache
 /// where the whole does not fit.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func fusedSequenceBody<T: KernelTarget>(_ target: T.Type, _ arguments: UnsafePointer<FusedArguments<T.Scalar>>) {
   // A step alone, the case of a stream, has no time for a copy of its arguments.
   if arguments.pointee.steps == 1 {
@@ -686,12 +686,12 @@ public func fusedSequenceBody<T: KernelTarget>(_ target: T.Type, _ arguments: Un
 }
 
 /// X W_x + b of the next step, or where it will be.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedSource<Scalar>(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar> {
   a.pointee.inputDepth > 0 ? UnsafePointer(a.pointee.inputSums) : a.pointee.x
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func prefetch<Scalar>(_ p: UnsafePointer<Scalar>, count: Int) {
   var line = UnsafeRawPointer(p)
   let end = line + count &* MemoryLayout<Scalar>.stride
@@ -701,7 +701,7 @@ func prefetch<Scalar>(_ p: UnsafePointer<Scalar>, count: Int) {
   }
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func fusedStep<T: KernelTarget>(
   _ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, x: UnsafePointer<T.Scalar>, backwards: Bool
 ) {

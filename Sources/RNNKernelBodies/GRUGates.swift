@@ -1,7 +1,7 @@
 // `gates` are [N, 3·H] in the order r, z, n throughout.
 
 /// R, Z = σ(·) in place, and R ⊙ H into `recurrentTerm`: the first half of a reset-before step.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func gruGatesBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
@@ -16,7 +16,7 @@ public func gruGatesBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T
 }
 
 /// The second half: H̃ = tanh(·) in place, H′ = Z ⊙ H + (1 - Z) ⊙ H̃. `hidden` may be `nextHidden`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func gruBeforeForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
@@ -32,7 +32,7 @@ public func gruBeforeForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArg
 }
 
 /// A whole reset-after step: R, Z = σ(·), H̃ = tanh(x-part + R ⊙ Q) with Q = H W_hh + b_hh in `recurrentTerm`, H′ as above.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func gruAfterForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
@@ -55,7 +55,7 @@ public func gruAfterForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgu
 ///
 /// Reads `gates` (R, Z, H̃), `hidden`, `nextHiddenGradient`. Writes the update gate's and the candidate's columns of
 /// `gateGradients` [N, 3·H], and `hiddenGradient` = ∂L/∂H′ ⊙ Z.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func gruBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
@@ -75,7 +75,7 @@ public func gruBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgument
 
 /// Reset-before, after the product ∂L/∂(R ⊙ H) = A_n W_hhᵀ, which is in `recurrentTermGradient`: writes the reset gate's
 /// columns of `gateGradients`, and adds ∂L/∂(R ⊙ H) ⊙ R to `hiddenGradient`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func gruBeforeBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)
@@ -93,7 +93,7 @@ public func gruBeforeBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateAr
 
 /// Reset-after: from the candidate's A_n and Q in `recurrentTerm`, the reset gate's columns of `gateGradients` and
 /// ∂L/∂Q = A_n ⊙ R into `recurrentTermGradient`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func gruAfterBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)

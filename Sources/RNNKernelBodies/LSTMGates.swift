@@ -4,7 +4,7 @@
 ///
 /// Reads `gates` [N, 4·H] (pre-activations in the order i, f, g, o; replaced by I, F, C̃, O) and `cell`; writes `nextCell` and
 /// `nextHidden`. `cell` may be `nextCell`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func lstmForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
@@ -28,7 +28,7 @@ public func lstmForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgument
 ///
 /// Reads `gates` (I, F, C̃, O), `cell`, `nextCell`, `nextHiddenGradient`; `cellGradient` goes in as ∂L/∂C′ and comes out as
 /// ∂L/∂C. Writes `gateGradients` [N, 4·H].
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func lstmBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)

@@ -3,7 +3,7 @@
 /// - Parameters:
 ///   - panel: The weights of these columns, [depth, Columns.vectors · width].
 ///   - edge: Room for one line of the panel, where columns are missing.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func productTile<Rows: RowTile>(
   _ tile: Rows.Type, _ a: ProductArguments<Rows.Scalar>, row: Int, column: Int, panel: UnsafePointer<Rows.Scalar>,
   edge: UnsafeMutablePointer<Rows.Scalar>, twoChains: Bool
@@ -43,7 +43,7 @@ func productTile<Rows: RowTile>(
     a.output + (row &* a.outputRowStride &+ column), stride: a.outputRowStride, columns: columns, edge: edge)
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func copyElements<Scalar>(from source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>, count: Int) {
   var i = 0
   while i < count {
@@ -56,7 +56,7 @@ public typealias FiveRows<Columns: ColumnTile> = Above<FourRows<Columns>, OneRow
 
 /// All rows of one panel, in the largest tiles that fit: 8 (with 32 registers), 4, 2, 1; half of that for two chains. With 32 registers
 /// also tiles of 5, where they leave none of 1 row or 2, which wait for memory: 9 are 5 + 4.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func productPanel<Columns: ColumnTile>(
   _ kind: Columns.Type, _ a: ProductArguments<Columns.Scalar>, column: Int, panel: UnsafePointer<Columns.Scalar>,
   edge: UnsafeMutablePointer<Columns.Scalar>, twoChains: Bool
@@ -91,7 +91,7 @@ func productPanel<Columns: ColumnTile>(
   }
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func productPanels<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments<T.Scalar>, twoChains: Bool) {
   let panelWidth = T.panelVectors &* T.width
   // One line, 192 bytes: above 1024 the memory would come from the heap.
@@ -101,7 +101,7 @@ func productPanels<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments<T.Sc
   }
 }
 
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func productPanels<T: KernelTarget>(
   _ target: T.Type, _ a: ProductArguments<T.Scalar>, edge: UnsafeMutablePointer<T.Scalar>, panelWidth: Int,
   twoChains: Bool
@@ -123,7 +123,7 @@ func productPanels<T: KernelTarget>(
 
 /// The packed product: panels of `panelVectors` vectors of outputs, [depth, panel width] each; the last one only as many
 /// vectors wide as it needs. For `lanes` the weights are rows, [outputs, depth].
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func productBody<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments<T.Scalar>) {
   switch a.order {
   case .single: productPanels(T.self, a, twoChains: false)
@@ -137,7 +137,7 @@ public func productBody<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments
 }
 
 /// The same sums from weights as they lie in memory: what the plain equations use, and the referee of the packed product.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func plainProductBody<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments<T.Scalar>) {
   if a.order == .lanes { return laneProduct(T.self, a) }
   var row = 0
@@ -168,7 +168,7 @@ public func plainProductBody<T: KernelTarget>(_ target: T.Type, _ a: ProductArgu
 }
 
 /// Few outputs: each sum in logical lanes, so that it is not one long chain of dependent additions.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func laneProduct<T: KernelTarget>(_ target: T.Type, _ a: ProductArguments<T.Scalar>) {
   let logicalLanes = T.Vector.Scalar.reductionLanes
   var lanes = LaneSums<T>()

@@ -36,7 +36,7 @@ public struct LaneSums<T: KernelTarget> {
 }
 
 /// sums[m] = Σ_r values[r, m]: lane l takes the rows r ≡ l, ascending; the lanes are folded in halves.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func columnSumsBody<T: KernelTarget>(_ target: T.Type, _ a: ColumnSumArguments<T.Scalar>) {
   let logicalLanes = T.Vector.Scalar.reductionLanes
   var column = 0
@@ -66,7 +66,7 @@ public func columnSumsBody<T: KernelTarget>(_ target: T.Type, _ a: ColumnSumArgu
 /// Σ values², in double and 8 lanes: squares of any float are in range.
 ///
 /// Scalar code on purpose: the conversion of float vectors to double falls apart, and the compiler vectorises this loop.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func sumOfSquaresBody<T: KernelTarget>(_ target: T.Type, _ a: SquareSumArguments<T.Scalar>)
 where T.Scalar: BinaryFloatingPoint {
   var lanes = SIMD8<Double>.zero
@@ -151,7 +151,7 @@ extension KernelTarget {
 }
 
 /// e^(x - max) of each row and their sum in logical lanes. NaN passes to its element and to the sum.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func softmaxBody<T: KernelTarget>(_ target: T.Type, _ a: SoftmaxArguments<T.Scalar>) {
   var row = 0
   while row < a.rows {

@@ -31,7 +31,7 @@ extension KernelTarget {
 }
 
 /// values = a ⊙ b + addend, over rows of their own strides; stride 0 is the same row for all.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func multiplyAddBody<T: KernelTarget>(_ target: T.Type, _ a: MultiplyAddArguments<T.Scalar>) {
   T.forEachVector(rows: a.rows, columns: a.columns) { row, i, lanes in
     let x = T.load(a.left + (row &* a.leftStride &+ i), lanes: lanes)
@@ -46,7 +46,7 @@ public func multiplyAddBody<T: KernelTarget>(_ target: T.Type, _ a: MultiplyAddA
 }
 
 /// Y = softmax(X) of each row, or its logarithm, X - max - ln Σ e^(X - max). Reads `values`, writes `result`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func softmaxForwardBody<T: KernelTarget>(_ target: T.Type, _ a: RowArguments<T.Scalar>) {
   var row = 0
   while row < a.rows {
@@ -68,7 +68,7 @@ public func softmaxForwardBody<T: KernelTarget>(_ target: T.Type, _ a: RowArgume
 /// With P = softmax(X): ∂L/∂X = P ⊙ (∂L/∂Y - Σ ∂L/∂Y ⊙ P), and ∂L/∂Y - P Σ ∂L/∂Y for the logarithm.
 ///
 /// Reads `values` (X) and `gradient` (∂L/∂Y), adds to `result` (∂L/∂X); `scratch` has room for a row.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func softmaxBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: RowArguments<T.Scalar>) {
   let probabilities = UnsafePointer(a.scratch)
   var row = 0
@@ -93,7 +93,7 @@ public func softmaxBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: RowArgum
 }
 
 /// Y = X̂ ⊙ weight + bias, X̂ = (X - mean) / √(variance + epsilon) of each row. Reads `values`, `weight` and `bias`; writes `result`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func layerNormForwardBody<T: KernelTarget>(_ target: T.Type, _ a: RowArguments<T.Scalar>) {
   var row = 0
   while row < a.rows {
@@ -112,7 +112,7 @@ public func layerNormForwardBody<T: KernelTarget>(_ target: T.Type, _ a: RowArgu
 ///
 /// Reads `values` (X), `weight` and `gradient` (∂L/∂Y); adds to `result` (∂L/∂X), and leaves ∂L/∂Y ⊙ X̂ in `gradient`, the sums of
 /// whose columns are ∂L/∂weight. `scratch` has room for a row.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func layerNormBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: RowArguments<T.Scalar>) {
   let normal = UnsafePointer(a.scratch)
   var row = 0

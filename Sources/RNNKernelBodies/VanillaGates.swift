@@ -1,5 +1,5 @@
 /// H′ = φ(·): `gates` [N, H] are pre-activations; writes `nextHidden`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func vanillaForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
@@ -9,7 +9,7 @@ public func vanillaForwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgum
 }
 
 /// Reads `nextHidden` (H′) and `nextHiddenGradient`; writes `gateGradients` [N, H]: ∂L/∂H′ ⊙ φ′, through the result.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func vanillaBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArguments<T.Scalar>) {
   let h = a.hiddenSize
   let one = T.Vector(repeating: 1)

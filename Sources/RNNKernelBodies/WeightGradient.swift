@@ -2,7 +2,7 @@
 ///
 /// The right operand is read where it lies. A vector at the end of a row reaches into the next one, which does no harm: what it adds
 /// is not stored. `directRows` is how far that stays inside the operand; the rows from there on go through `edge`.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func weightGradientTile<Rows: RowTile>(
   _ tile: Rows.Type, _ a: WeightGradientArguments<Rows.Scalar>, row: Int, column: Int, directRows: Int,
   edge: UnsafeMutablePointer<Rows.Scalar>
@@ -29,7 +29,7 @@ func weightGradientTile<Rows: RowTile>(
 }
 
 /// All columns of a block of the left operand, for one panel of the right one.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 func weightGradientPanel<Columns: ColumnTile>(
   _ kind: Columns.Type, _ a: WeightGradientArguments<Columns.Scalar>, column: Int, edge: UnsafeMutablePointer<Columns.Scalar>
 ) {
@@ -54,7 +54,7 @@ func weightGradientPanel<Columns: ColumnTile>(
 }
 
 /// output[m, k] (+)= Σ_r left[r, m] · right[r, k], r ascending in one chain: a block of rows of a weight's gradient.
-@inlinable @inline(__always)
+@_alwaysEmitIntoClient @inline(__always)
 public func weightGradientBody<T: KernelTarget>(_ target: T.Type, _ a: WeightGradientArguments<T.Scalar>) {
   let panelWidth = T.panelVectors &* T.width
   // One line, 192 bytes: above 1024 the memory would come from the heap.

@@ -54,6 +54,8 @@ public enum ThreadPool {
     pthread_atfork(
       nil, nil,
       {
+        // New workers must not take the parent's last job for one of their own.
+        ThreadPool.shared.pointee.job.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.workerCount.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.pending.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.sleepers.store(0, ordering: .relaxed)

@@ -177,9 +177,10 @@ void errors() {
   THROWS(RNN_ERROR_DTYPE, network.backward(tape, std::vector<double>(O)));
   THROWS(RNN_ERROR_BUFFER_TOO_SMALL, network.backward(tape, short_y));
   THROWS(RNN_ERROR_NOT_FOUND, tape.read("nobody"));
-  rnn::StreamOptions two_threads;
-  two_threads.num_threads = 2;
-  THROWS(RNN_ERROR_UNSUPPORTED, rnn::Stream(network, two_threads));
+  rnn::StreamOptions halves;
+  halves.weight_storage = rnn::Storage::bfloat16;
+  halves.batch_size = 2;
+  THROWS(RNN_ERROR_UNSUPPORTED, rnn::Stream(network, halves));
   THROWS(RNN_ERROR_SHAPE, rnn::Optimizer(rnn::DataType::float32, O).step(y, x));
   THROWS(RNN_ERROR_UNSUPPORTED, rnn::Trainer(network).flow());
   THROWS(RNN_ERROR_INVALID_ARGUMENT, rnn::sample(rnn::span<const float>()));

@@ -1,3 +1,5 @@
+import CRNNSupport
+
 /// What a kernel body must know of Float and Double: the layout of the bits and the constants of the exponential.
 ///
 /// The rules of this module and its three instances (checked on every build): only unsafe pointers, SIMD and scalars; no array,
@@ -12,6 +14,9 @@ public protocol KernelFloat: SIMDScalar, BinaryFloatingPoint, Codable, Sendable 
 
   /// Bits of a stored weight of half the size, the high half of a number; 0 where there are none.
   static var halfWidth: Bits { get }
+
+  /// The square root, in a form that loops are vectorised with.
+  static func root(_ x: Self) -> Self
 
   static var signShift: Bits { get }
   static var magnitudeMask: Bits { get }
@@ -52,6 +57,7 @@ public protocol KernelFloat: SIMDScalar, BinaryFloatingPoint, Codable, Sendable 
 extension Float: KernelFloat {
   public typealias Bits = Int32
   @inlinable @inline(__always) public static var reductionLanes: Int { 16 }
+  @inlinable @inline(__always) public static func root(_ x: Float) -> Float { rnn_cpu_sqrt_f32(x) }
   /// bfloat16.
   @inlinable @inline(__always) public static var halfWidth: Int32 { 16 }
   @inlinable @inline(__always) public static var signShift: Int32 { 31 }
@@ -104,6 +110,7 @@ extension Float: KernelFloat {
 extension Double: KernelFloat {
   public typealias Bits = Int64
   @inlinable @inline(__always) public static var reductionLanes: Int { 8 }
+  @inlinable @inline(__always) public static func root(_ x: Double) -> Double { rnn_cpu_sqrt_f64(x) }
   @inlinable @inline(__always) public static var halfWidth: Int64 { 0 }
   @inlinable @inline(__always) public static var signShift: Int64 { 63 }
   @inlinable @inline(__always) public static var magnitudeMask: Int64 { 0x7fff_ffff_ffff_ffff }

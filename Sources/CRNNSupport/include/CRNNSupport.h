@@ -22,6 +22,13 @@ void rnn_cpu_pause(void);
 /** Begins to bring a line of memory near, for reading. */
 static inline void rnn_cpu_prefetch(const void *_Nonnull address) { __builtin_prefetch(address); }
 
+/**
+ * Square roots that never set errno, as Swift's own do in C, which keeps a loop of them from being vectorised. Rounded to
+ * nearest, as IEEE 754 says.
+ */
+static inline float rnn_cpu_sqrt_f32(float x) { return __builtin_elementwise_sqrt(x); }
+static inline double rnn_cpu_sqrt_f64(double x) { return __builtin_elementwise_sqrt(x); }
+
 /* ---- sleeping: a word that a thread waits for while it has a value ---- */
 
 void rnn_cpu_futex_wait(const void *_Nonnull word, uint32_t value);

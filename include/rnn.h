@@ -1083,8 +1083,9 @@ typedef struct rnn_stream_options {
    * cell, size, layers, bias and dropout chosen, and linear layers; these keep float32 weights.
    */
   int32_t weight_storage;
+  int32_t reserved;
 } rnn_stream_options;
-#define RNN_STREAM_OPTIONS_INIT { sizeof(rnn_stream_options), 0, 0, RNN_STORAGE_FULL }
+#define RNN_STREAM_OPTIONS_INIT { sizeof(rnn_stream_options), 0, 0, RNN_STORAGE_FULL, 0 }
 
 /**
  * Makes a stream with a state of zeros. Everything a step needs is allocated here.

@@ -292,6 +292,7 @@ class rnn_stream_options(Sized):
         ("batch_size", c_size_t),
         ("num_threads", c_size_t),
         ("weight_storage", c_int32),
+        ("reserved", c_int32),
     ]
 
 class rnn_cross_entropy_options(Sized):

@@ -62,21 +62,13 @@ class LibRNN(Adapter):
                 self._y = layer(x)[0]
 
         else:
-            parameters_alone = self.parameters_alone(layer)
 
             def run() -> None:
                 self._y, _, tape = layer.forward_train(x)
                 # As PyTorch, JAX and TensorFlow here: of the parameters, not of x. (oneDNN's primitive always computes both.)
-                self._gradients = layer.backward(tape, dy, **parameters_alone).parameters
+                self._gradients = layer.backward(tape, dy, input_gradient=False).parameters
 
         self.run = run
-
-    @staticmethod
-    def parameters_alone(layer: Any) -> Dict[str, Any]:
-        """The keyword of `backward` that leaves dL/dx out, {} if this librnn has none."""
-        import inspect
-
-        return {"input_gradient": False} if "input_gradient" in inspect.signature(layer.backward).parameters else {}
 
     def stream(self, layer: Any, c: Configuration) -> Any:
         """With all threads; librnn uses them where that helps."""

@@ -77,5 +77,5 @@ def draw(rows: Sequence[Row], path: Path, caption: str) -> None:
     figure.text(0.01, 0.012, caption, fontsize=8.5, color="#555555", ha="left")
     figure.tight_layout(rect=(0, 0.075, 1, 0.985))
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)

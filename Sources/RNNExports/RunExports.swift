@@ -150,6 +150,107 @@ private func backpropagate<Scalar: KernelScalar>(
   if let initial { initial.state = state }
 }
 
+// MARK: - In either precision
+
+private func readTape<Scalar: KernelScalar>(
+  _ tape: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ values: UnsafeMutablePointer<Scalar>?, _ count: Int
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withTape(tape) { (tape) throws(RNNError) in
+      try tape.tape.read(try text(name, named: "name"), into: try array(values, count, named: "out_values"))
+    }
+  }
+}
+
+private func run<Scalar: KernelScalar>(
+  _ network: OpaquePointer?, _ T: Int, _ N: Int, _ input: UnsafePointer<Scalar>?, _ inputCount: Int,
+  _ tokens: UnsafePointer<Int64>?, _ tokensCount: Int, _ lengths: UnsafePointer<Int64>?, _ lengthsCount: Int,
+  _ state: OpaquePointer?, _ output: UnsafeMutablePointer<Scalar>?, _ outputCount: Int,
+  _ options: UnsafePointer<rnn_run_options>?
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withNetwork(network) { (object) throws(RNNError) in
+      try withOptionalState(state) { (state) throws(RNNError) in
+        let (sequence, target) = try sequence(
+          T, N, input, inputCount, tokens, tokensCount, lengths, lengthsCount, output: output, outputCount,
+          RunChoices(try RNNExports.options(options)))
+        if let state {
+          try object.network.run(sequence, state: &state.state, output: target)
+        } else {
+          var none: NetworkState?
+          try object.network.run(sequence, state: &none, output: target)
+        }
+      }
+    }
+  }
+}
+
+private func runArrays<Scalar: KernelScalar>(
+  _ network: OpaquePointer?, _ T: Int, _ N: Int, _ input: UnsafePointer<Scalar>?, _ inputCount: Int,
+  _ tokens: UnsafePointer<Int64>?, _ tokensCount: Int, _ lengths: UnsafePointer<Int64>?, _ lengthsCount: Int,
+  _ initialState: UnsafePointer<Scalar>?, _ initialStateCount: Int, _ output: UnsafeMutablePointer<Scalar>?, _ outputCount: Int,
+  _ finalState: UnsafeMutablePointer<Scalar>?, _ finalStateCount: Int, _ options: UnsafePointer<rnn_run_options>?
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withNetwork(network) { (object) throws(RNNError) in
+      let (sequence, target) = try sequence(
+        T, N, input, inputCount, tokens, tokensCount, lengths, lengthsCount, output: output, outputCount,
+        RunChoices(try RNNExports.options(options)))
+      try run(object.network, sequence, target, initialState, initialStateCount, finalState, finalStateCount)
+    }
+  }
+}
+
+private func forwardTrain<Scalar: KernelScalar>(
+  _ network: OpaquePointer?, _ T: Int, _ N: Int, _ input: UnsafePointer<Scalar>?, _ inputCount: Int,
+  _ tokens: UnsafePointer<Int64>?, _ tokensCount: Int, _ lengths: UnsafePointer<Int64>?, _ lengthsCount: Int,
+  _ state: OpaquePointer?, _ output: UnsafeMutablePointer<Scalar>?, _ outputCount: Int,
+  _ options: UnsafePointer<rnn_train_options>?, _ outTape: UnsafeMutablePointer<OpaquePointer?>?
+) -> rnn_status {
+  making(.tape, outTape, named: "out_tape") { () throws(RNNError) in
+    try withNetwork(network) { (object) throws(RNNError) in
+      try withOptionalState(state) { (state) throws(RNNError) in
+        let options = try RNNExports.options(options)
+        let (sequence, target) = try sequence(
+          T, N, input, inputCount, tokens, tokensCount, lengths, lengthsCount, output: output, outputCount, RunChoices(options))
+        let dropout = DropoutKey(seed: options.dropout_seed, step: options.step, firstTime: options.first_time)
+        if let state {
+          return TapeObject(
+            try object.network.forwardTrain(sequence, state: &state.state, output: target, dropout: dropout))
+        }
+        var none: NetworkState?
+        return TapeObject(try object.network.forwardTrain(sequence, state: &none, output: target, dropout: dropout))
+      }
+    }
+  }
+}
+
+private func backward<Scalar: KernelScalar>(
+  _ network: OpaquePointer?, _ tape: OpaquePointer?, _ outputGradient: UnsafePointer<Scalar>?, _ outputGradientCount: Int,
+  _ finalStateGradient: OpaquePointer?, _ inputGradient: UnsafeMutablePointer<Scalar>?, _ inputGradientCount: Int,
+  _ initialStateGradient: OpaquePointer?, _ gradients: UnsafeMutablePointer<Scalar>?, _ gradientsCount: Int,
+  _ options: UnsafePointer<rnn_backward_options>?
+) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withNetwork(network) { (object) throws(RNNError) in
+      try withTape(tape) { (tape) throws(RNNError) in
+        try withOptionalState(finalStateGradient, named: "final_state_gradient") { (final) throws(RNNError) in
+          let isSame = initialStateGradient == finalStateGradient
+          try withOptionalState(
+            isSame ? nil : initialStateGradient, named: "initial_state_gradient"
+          ) { (initial) throws(RNNError) in
+            try backpropagate(
+              object.network, tape.tape, outputGradient, outputGradientCount, final: final, inputGradient, inputGradientCount,
+              initial: isSame ? final : initial, gradients, gradientsCount, options)
+          }
+        }
+      }
+    }
+  }
+}
+
+// MARK: - The functions of rnn.h
+
 @_cdecl("rnn_tape_destroy") @implementation
 public func rnn_tape_destroy(_ tape: OpaquePointer!) { HandleTable.destroy(tape, .tape) }
 
@@ -168,11 +269,7 @@ public func rnn_tape_tensor_info(
 public func rnn_tape_read(
   _ tape: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ out_values: UnsafeMutablePointer<Float>!, _ values_count: Int
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withTape(tape) { (tape) throws(RNNError) in
-      try tape.tape.read(try text(name, named: "name"), into: try array(out_values, values_count, named: "out_values"))
-    }
-  }
+  readTape(tape, name, out_values, values_count)
 }
 
 @_cdecl("rnn_network_run") @implementation
@@ -182,21 +279,8 @@ public func rnn_network_run(
   _ state: OpaquePointer!, _ output: UnsafeMutablePointer<Float>!, _ output_count: Int,
   _ options: UnsafePointer<rnn_run_options>!
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      try withOptionalState(state) { (state) throws(RNNError) in
-        let (sequence, target) = try sequence(
-          T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          RunChoices(try RNNExports.options(options)))
-        if let state {
-          try object.network.run(sequence, state: &state.state, output: target)
-        } else {
-          var none: NetworkState?
-          try object.network.run(sequence, state: &none, output: target)
-        }
-      }
-    }
-  }
+  run(
+    network, T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, state, output, output_count, options)
 }
 
 @_cdecl("rnn_network_run_arrays") @implementation
@@ -207,14 +291,9 @@ public func rnn_network_run_arrays(
   _ output: UnsafeMutablePointer<Float>!, _ output_count: Int,
   _ final_state: UnsafeMutablePointer<Float>!, _ final_state_count: Int, _ options: UnsafePointer<rnn_run_options>!
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      let (sequence, target) = try sequence(
-        T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-        RunChoices(try RNNExports.options(options)))
-      try run(object.network, sequence, target, initial_state, initial_state_count, final_state, final_state_count)
-    }
-  }
+  runArrays(
+    network, T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, initial_state, initial_state_count, output,
+    output_count, final_state, final_state_count, options)
 }
 
 @_cdecl("rnn_network_forward_train") @implementation
@@ -224,23 +303,9 @@ public func rnn_network_forward_train(
   _ state: OpaquePointer!, _ output: UnsafeMutablePointer<Float>!, _ output_count: Int,
   _ options: UnsafePointer<rnn_train_options>!, _ out_tape: UnsafeMutablePointer<OpaquePointer?>!
 ) -> rnn_status {
-  making(.tape, out_tape, named: "out_tape") { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      try withOptionalState(state) { (state) throws(RNNError) in
-        let options = try RNNExports.options(options)
-        let (sequence, target) = try sequence(
-          T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          RunChoices(options))
-        let dropout = DropoutKey(seed: options.dropout_seed, step: options.step, firstTime: options.first_time)
-        if let state {
-          return TapeObject(
-            try object.network.forwardTrain(sequence, state: &state.state, output: target, dropout: dropout))
-        }
-        var none: NetworkState?
-        return TapeObject(try object.network.forwardTrain(sequence, state: &none, output: target, dropout: dropout))
-      }
-    }
-  }
+  forwardTrain(
+    network, T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, state, output, output_count, options,
+    out_tape)
 }
 
 @_cdecl("rnn_network_backward") @implementation
@@ -251,22 +316,9 @@ public func rnn_network_backward(
   _ initial_state_gradient: OpaquePointer!, _ out_gradients: UnsafeMutablePointer<Float>!, _ gradients_count: Int,
   _ options: UnsafePointer<rnn_backward_options>!
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      try withTape(tape) { (tape) throws(RNNError) in
-        try withOptionalState(final_state_gradient, named: "final_state_gradient") { (final) throws(RNNError) in
-          let isSame = initial_state_gradient == final_state_gradient
-          try withOptionalState(
-            isSame ? nil : initial_state_gradient, named: "initial_state_gradient"
-          ) { (initial) throws(RNNError) in
-            try backpropagate(
-              object.network, tape.tape, output_gradient, output_gradient_count, final: final, out_input_gradient,
-              input_gradient_count, initial: isSame ? final : initial, out_gradients, gradients_count, options)
-          }
-        }
-      }
-    }
-  }
+  backward(
+    network, tape, output_gradient, output_gradient_count, final_state_gradient, out_input_gradient, input_gradient_count,
+    initial_state_gradient, out_gradients, gradients_count, options)
 }
 
 // MARK: - The same in double
@@ -275,11 +327,7 @@ public func rnn_network_backward(
 public func rnn_tape_read_f64(
   _ tape: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ out_values: UnsafeMutablePointer<Double>!, _ values_count: Int
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withTape(tape) { (tape) throws(RNNError) in
-      try tape.tape.read(try text(name, named: "name"), into: try array(out_values, values_count, named: "out_values"))
-    }
-  }
+  readTape(tape, name, out_values, values_count)
 }
 
 @_cdecl("rnn_network_run_f64") @implementation
@@ -289,21 +337,8 @@ public func rnn_network_run_f64(
   _ state: OpaquePointer!, _ output: UnsafeMutablePointer<Double>!, _ output_count: Int,
   _ options: UnsafePointer<rnn_run_options>!
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      try withOptionalState(state) { (state) throws(RNNError) in
-        let (sequence, target) = try sequence(
-          T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          RunChoices(try RNNExports.options(options)))
-        if let state {
-          try object.network.run(sequence, state: &state.state, output: target)
-        } else {
-          var none: NetworkState?
-          try object.network.run(sequence, state: &none, output: target)
-        }
-      }
-    }
-  }
+  run(
+    network, T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, state, output, output_count, options)
 }
 
 @_cdecl("rnn_network_run_arrays_f64") @implementation
@@ -314,14 +349,9 @@ public func rnn_network_run_arrays_f64(
   _ output: UnsafeMutablePointer<Double>!, _ output_count: Int,
   _ final_state: UnsafeMutablePointer<Double>!, _ final_state_count: Int, _ options: UnsafePointer<rnn_run_options>!
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      let (sequence, target) = try sequence(
-        T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-        RunChoices(try RNNExports.options(options)))
-      try run(object.network, sequence, target, initial_state, initial_state_count, final_state, final_state_count)
-    }
-  }
+  runArrays(
+    network, T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, initial_state, initial_state_count, output,
+    output_count, final_state, final_state_count, options)
 }
 
 @_cdecl("rnn_network_forward_train_f64") @implementation
@@ -331,23 +361,9 @@ public func rnn_network_forward_train_f64(
   _ state: OpaquePointer!, _ output: UnsafeMutablePointer<Double>!, _ output_count: Int,
   _ options: UnsafePointer<rnn_train_options>!, _ out_tape: UnsafeMutablePointer<OpaquePointer?>!
 ) -> rnn_status {
-  making(.tape, out_tape, named: "out_tape") { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      try withOptionalState(state) { (state) throws(RNNError) in
-        let options = try RNNExports.options(options)
-        let (sequence, target) = try sequence(
-          T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, output: output, output_count,
-          RunChoices(options))
-        let dropout = DropoutKey(seed: options.dropout_seed, step: options.step, firstTime: options.first_time)
-        if let state {
-          return TapeObject(
-            try object.network.forwardTrain(sequence, state: &state.state, output: target, dropout: dropout))
-        }
-        var none: NetworkState?
-        return TapeObject(try object.network.forwardTrain(sequence, state: &none, output: target, dropout: dropout))
-      }
-    }
-  }
+  forwardTrain(
+    network, T, N, input, input_count, tokens, tokens_count, lengths, lengths_count, state, output, output_count, options,
+    out_tape)
 }
 
 @_cdecl("rnn_network_backward_f64") @implementation
@@ -358,20 +374,7 @@ public func rnn_network_backward_f64(
   _ initial_state_gradient: OpaquePointer!, _ out_gradients: UnsafeMutablePointer<Double>!, _ gradients_count: Int,
   _ options: UnsafePointer<rnn_backward_options>!
 ) -> rnn_status {
-  catchingErrors { () throws(RNNError) in
-    try withNetwork(network) { (object) throws(RNNError) in
-      try withTape(tape) { (tape) throws(RNNError) in
-        try withOptionalState(final_state_gradient, named: "final_state_gradient") { (final) throws(RNNError) in
-          let isSame = initial_state_gradient == final_state_gradient
-          try withOptionalState(
-            isSame ? nil : initial_state_gradient, named: "initial_state_gradient"
-          ) { (initial) throws(RNNError) in
-            try backpropagate(
-              object.network, tape.tape, output_gradient, output_gradient_count, final: final, out_input_gradient,
-              input_gradient_count, initial: isSame ? final : initial, out_gradients, gradients_count, options)
-          }
-        }
-      }
-    }
-  }
+  backward(
+    network, tape, output_gradient, output_gradient_count, final_state_gradient, out_input_gradient, input_gradient_count,
+    initial_state_gradient, out_gradients, gradients_count, options)
 }

@@ -59,6 +59,7 @@ public enum ThreadPool {
         ThreadPool.shared.pointee.workerCount.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.pending.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.sleepers.store(0, ordering: .relaxed)
+        ThreadPool.barrier.reset()
         ThreadPool.shared.pointee.isBusy.store(false, ordering: .releasing)
       })
     return memory
@@ -78,15 +79,16 @@ public enum ThreadPool {
   ///
   /// - Parameter parts: At most `limit`; 1 runs on the caller alone.
   public static func run(parts: Int, _ body: (Int) -> Void) {
-    if parts > 1, runTogether(parts: parts, body) { return }
+    if parts > 1, runTogether(parts: parts, patience: nil, body) { return }
     for part in 0..<parts { body(part) }
   }
 
   /// `run` for parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
   /// a thread cannot be had.
   ///
-  /// - Parameter patience: Nanoseconds that the caller, when it is done, waits for the others before they are ``late``.
-  public static func runTogether(parts: Int, patience: UInt64 = .max, _ body: (Int) -> Void) -> Bool {
+  /// - Parameter patience: Nanoseconds that the caller, when it is done, waits for the others before they are ``late``; nil where nobody
+  ///   minds.
+  public static func runTogether(parts: Int, patience: UInt64?, _ body: (Int) -> Void) -> Bool {
     withoutActuallyEscaping(body) { call in
       withUnsafePointer(to: call) { pointer in
         runTogether(parts: parts, patience: patience, UnsafeRawPointer(pointer)) { context, part in
@@ -98,7 +100,7 @@ public enum ThreadPool {
 
   /// The same without a closure: allocates nothing once the threads are there.
   public static func runTogether(
-    parts: Int, patience: UInt64, _ context: UnsafeRawPointer, _ body: @escaping Body
+    parts: Int, patience: UInt64?, _ context: UnsafeRawPointer, _ body: @escaping Body
   ) -> Bool {
     guard begin() else { return false }
     let workers = min(parts, largestCount) - 1
@@ -106,6 +108,7 @@ public enum ThreadPool {
       shared.pointee.isBusy.store(false, ordering: .releasing)
       return false
     }
+    let lateBefore = lateThreads
     shared.pointee.body = body
     shared.pointee.context = context
     shared.pointee.pending.store(UInt32(workers), ordering: .relaxed)
@@ -116,7 +119,8 @@ public enum ThreadPool {
       rnn_cpu_futex_wake(wakeUp, Int32.max)
     }
     body(context, 0)
-    waitForWorkers(patience)
+    wait(patience ?? .max) { shared.pointee.pending.load(ordering: .acquiring) == 0 }
+    if patience != nil, lateThreads == lateBefore { wasPunctual() }
     shared.pointee.isBusy.store(false, ordering: .releasing)
     return true
   }
@@ -138,10 +142,6 @@ public enum ThreadPool {
 
   private static func begin() -> Bool {
     !shared.pointee.isBusy.exchange(true, ordering: .acquiring)
-  }
-
-  private static func waitForWorkers(_ patience: UInt64) {
-    wait(patience) { shared.pointee.pending.load(ordering: .acquiring) == 0 }
   }
 
   /// Waits: a few loads, then pauses, and after some 20 µs it yields, as the others may need this processor.
@@ -192,8 +192,8 @@ public enum ThreadPool {
     avoidance.store(min(2 &* time, longestAvoidance), ordering: .relaxed)
   }
 
-  /// Tells that threads shared work and none was late.
-  public static func wasPunctual() {
+  /// Threads shared work in which they wait for each other, and none was late.
+  private static func wasPunctual() {
     if avoidance.load(ordering: .relaxed) != shortestAvoidance {
       avoidance.store(shortestAvoidance, ordering: .relaxed)
     }
@@ -278,6 +278,9 @@ public final class StepBarrier: Sendable {
   private let generation = Atomic<Int>(0)
 
   public init() {}
+
+  /// In the child of a fork, where nobody waits any more.
+  fileprivate func reset() { arrived.store(0, ordering: .relaxed) }
 
   /// Returns when `count` threads are here. Whoever waits longer than `patience`, in nanoseconds, tells the pool.
   public func wait(count: Int, patience: UInt64) {

@@ -112,7 +112,9 @@ extension RecurrentWeights {
     let n = batch.rowCount, stepWork = n &* gateWidth &* stateSize
     let rowParts = threadParts(batch)
     let panelParts = min(ThreadPool.parts(multiplyAdds: batch.stepCount &* stepWork, units: layout.panelCount), most)
-    guard panelParts > 1, stepWork >= Self.sharedStepWork, ThreadPool.maySynchronize else { return rowParts > 1 ? .rows(parts: rowParts) : .none }
+    guard panelParts > 1, stepWork >= Self.sharedStepWork, ThreadPool.maySynchronize else {
+      return rowParts > 1 ? .rows(parts: rowParts) : .none
+    }
     if rowParts == 1 { return .panels(parts: panelParts) }
     // The work of the thread that has most of it, as a part of the whole; waiting costs some 5 percent.
     let largest = (0..<rowParts).reduce(0) { max($0, slice(of: n, part: $1, parts: rowParts, unit: 8).count) }
@@ -136,7 +138,7 @@ extension RecurrentWeights {
     // The step after which all stop: written by the caller before a barrier, and read by the others after it.
     var lastStep = whole.steps &- 1
     let isDone = withUnsafeMutablePointer(to: &lastStep) { lastStep in
-      ThreadPool.runTogether(parts: parts) { part in
+      ThreadPool.runTogether(parts: parts, patience: patience) { part in
         var own = whole
         let panels = slice(of: whole.panelCount, part: part, parts: parts, unit: 1)
         (own.firstPanel, own.panelCount) = (panels.lowerBound, panels.count)
@@ -161,9 +163,7 @@ extension RecurrentWeights {
         }
       }
     }
-    guard isDone else { return 0 }
-    if ThreadPool.lateThreads == lateThreads { ThreadPool.wasPunctual() }
-    return lastStep &+ 1
+    return isDone ? lastStep &+ 1 : 0
   }
 
   private func copyRows(

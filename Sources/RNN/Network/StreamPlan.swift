@@ -25,11 +25,8 @@ private struct SharedStep: BitwiseCopyable {
 extension SharedStep {
   /// Together with the pool's threads; false, and nothing is done, if they are busy.
   static func run(_ step: UnsafePointer<SharedStep>) -> Bool {
-    let lateThreads = ThreadPool.lateThreads
-    let isDone = ThreadPool.runTogether(
+    ThreadPool.runTogether(
       parts: step.pointee.threadCount, patience: step.pointee.patience, UnsafeRawPointer(step), runSharedStep)
-    if isDone, ThreadPool.lateThreads == lateThreads { ThreadPool.wasPunctual() }
-    return isDone
   }
 }
 
@@ -325,7 +322,9 @@ final class StreamPlan<Scalar: KernelScalar> {
   }
 
   private func stepTogether() -> Bool {
-    guard ThreadPool.maySynchronize, sharedSize >= Self.wakingSize || ThreadPool.isAwake(parts: threadCount) else { return false }
+    guard ThreadPool.maySynchronize, sharedSize >= Self.wakingSize || ThreadPool.isAwake(parts: threadCount) else {
+      return false
+    }
     return SharedStep.run(sharedStep.baseAddress)
   }
 

@@ -213,8 +213,8 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
   /// [steps, rows, P, G, width]: X W_x + b, or with `inputDepth` only b, for the step to add X W_x.
   public var x: UnsafePointer<Scalar>
   public var xStepStride, xRowStride, xPanelStride: Int
-  /// I, where a step of one row computes X W_x + b itself, from `input`, whose steps are `inputStepStride` apart; 0 otherwise.
-  public var inputDepth, inputStepStride: Int
+  /// I, where one step of one row computes X W_x + b itself, from `input`; 0 otherwise.
+  public var inputDepth: Int
   public var inputOrder: ReductionOrder
   public var input: UnsafePointer<Scalar>
   /// [P, I, G, width].
@@ -262,7 +262,6 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
     xRowStride = panelCount &* xPanelStride
     xStepStride = rows &* xRowStride
     inputDepth = 0
-    inputStepStride = 0
     inputOrder = order
     input = x
     inputWeight = weight

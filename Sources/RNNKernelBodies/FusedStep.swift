@@ -29,6 +29,8 @@ public protocol FusedShape {
 
 extension FusedShape {
   @inlinable @inline(__always) static var lineWidth: Int { Columns.vectors &* Columns.Target.width }
+  @inlinable @inline(__always)
+  public static func start(_ x: UnsafePointer<Scalar>, _ bias: UnsafePointer<Scalar>) -> Columns { Columns(x) }
 }
 
 /// Bytes of a first-level cache, of which some are smaller.
@@ -41,8 +43,6 @@ public enum FourSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where Larg
   public typealias SmallRows = TwoRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { 2 }
   @inlinable @inline(__always) public static var distantPanelCount: Int { 1 }
-  @inlinable @inline(__always)
-  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
 }
 
 /// X W_x + b of a GRU.
@@ -52,8 +52,6 @@ public enum ThreeInputSums<T: KernelTarget>: FusedShape {
   public typealias SmallRows = TwoRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { 2 }
   @inlinable @inline(__always) public static var distantPanelCount: Int { 2 }
-  @inlinable @inline(__always)
-  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
 }
 
 /// The third begins with the bias.
@@ -73,8 +71,6 @@ public enum TwoSums<T: KernelTarget, LargeRows: RowTile>: FusedShape where Large
   public typealias SmallRows = TwoRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { 4 }
   @inlinable @inline(__always) public static var distantPanelCount: Int { 2 }
-  @inlinable @inline(__always)
-  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
 }
 
 public enum OneSum<T: KernelTarget>: FusedShape {
@@ -83,8 +79,6 @@ public enum OneSum<T: KernelTarget>: FusedShape {
   public typealias SmallRows = FourRows<Columns>
   @inlinable @inline(__always) public static var panelCount: Int { 8 }
   @inlinable @inline(__always) public static var distantPanelCount: Int { 4 }
-  @inlinable @inline(__always)
-  public static func start(_ x: UnsafePointer<T.Scalar>, _ bias: UnsafePointer<T.Scalar>) -> Columns { Columns(x) }
 }
 
 /// What one pass over the panels computes: its operands, and what follows from its sums.
@@ -439,13 +433,26 @@ func fusedOperands<Pass: FusedPass>(
     weightStride: ofPanels ? panelSize : 0, sums: a.pointee.sums)
 }
 
+/// The same of a whole tile, but for its first `known`.
+@_alwaysEmitIntoClient @inline(__always)
+func fusedFinish<Pass: FusedPass>(
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, xStride: Int, row: Int,
+  panel: Int, ofPanels: Bool, known: Int, count: Int
+) {
+  let width = Pass.Shape.Columns.Target.width
+  let elementStride = ofPanels ? width : a.pointee.stateStride
+  fusedFinish(
+    Pass.self, a, UnsafePointer(a.pointee.sums) + known &* Pass.Shape.lineWidth, x + known &* xStride, xStride: xStride,
+    element: row &* a.pointee.stateStride &+ panel &* width &+ known &* elementStride, elementStride: elementStride,
+    count: count &- known)
+}
+
 /// Sums of a tile, and the gates of all of them but the first `known`, which another tile has finished.
 @_alwaysEmitIntoClient @inline(__always)
 func fusedTile<Pass: FusedPass, Sums: FusedSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, ofPanels: Bool, known: Int, twoChains: Bool
 ) where Sums.Shape == Pass.Shape {
-  let width = Pass.Shape.Columns.Target.width
   let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
   let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: ofPanels)
   if twoChains {
@@ -453,11 +460,8 @@ func fusedTile<Pass: FusedPass, Sums: FusedSums>(
   } else {
     storeFusedSumsOfOneChain(Sums.self, operands)
   }
-  let elementStride = ofPanels ? width : a.pointee.stateStride
   fusedFinish(
-    Pass.self, a, UnsafePointer(a.pointee.sums) + known &* Pass.Shape.lineWidth, x + known &* operands.xStride,
-    xStride: operands.xStride, element: row &* a.pointee.stateStride &+ panel &* width &+ known &* elementStride,
-    elementStride: elementStride, count: Sums.count &- known)
+    Pass.self, a, x, xStride: operands.xStride, row: row, panel: panel, ofPanels: ofPanels, known: known, count: Sums.count)
 }
 
 /// A tile of panels whose weights are words.
@@ -466,14 +470,11 @@ func fusedTileOfWords<Pass: FusedPass, Sums: FusedPanelSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, known: Int
 ) where Sums.Shape == Pass.Shape {
-  let width = Pass.Shape.Columns.Target.width
   let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
   let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
   storeFusedSumsOfWords(Sums.self, operands)
   fusedFinish(
-    Pass.self, a, UnsafePointer(a.pointee.sums) + known &* Pass.Shape.lineWidth, x + known &* operands.xStride,
-    xStride: operands.xStride, element: row &* a.pointee.stateStride &+ (panel &+ known) &* width, elementStride: width,
-    count: Sums.count &- known)
+    Pass.self, a, x, xStride: operands.xStride, row: row, panel: panel, ofPanels: true, known: known, count: Sums.count)
 }
 
 /// As many rows of one panel as whole tiles hold; `all`: the others too, in a tile that overlaps the one before.
@@ -678,7 +679,6 @@ public func fusedSequenceBody<T: KernelTarget>(_ target: T.Type, _ arguments: Un
       a.pointee.hidden = a.pointee.nextHidden
       a.pointee.nextHidden = hidden
       a.pointee.x += a.pointee.xStepStride
-      a.pointee.input += a.pointee.inputStepStride
       a.pointee.output = a.pointee.output.map { $0 + a.pointee.outputStepStride }
       step &+= 1
     }

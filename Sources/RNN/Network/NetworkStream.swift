@@ -249,24 +249,21 @@ private final class StreamCore<Scalar: KernelScalar> {
       leaveNumericMode(mode)
       return
     }
-    switch version {
-    case .prepared: break
-    case .general(let weights, let fused):
-      let architecture = weights.architecture
-      let columns = architecture.tokenCount
-      if columns > 0 {
-        for place in 0..<tokens.count {
-          let token = tokens.baseAddress[place], limit = architecture.vocabularySizes[place % columns]
-          guard token >= 0, token < Int64(limit) else {
-            throw RNNError(.invalidArgument, "token \(token) of row \(place / columns): expected 0 to \(limit - 1)")
-          }
+    guard case .general(let weights, let fused) = version else { return }
+    let architecture = weights.architecture
+    let columns = architecture.tokenCount
+    if columns > 0 {
+      for place in 0..<tokens.count {
+        let token = tokens.baseAddress[place], limit = architecture.vocabularySizes[place % columns]
+        guard token >= 0, token < Int64(limit) else {
+          throw RNNError(.invalidArgument, "token \(token) of row \(place / columns): expected 0 to \(limit - 1)")
         }
       }
-      withNumericMode {
-        weights.forward(
-          batch, PassInput(features: input.baseAddress, tokens: tokens.baseAddress), state: state.baseAddress,
-          output: output.baseAddress, workspace: workspace, dropout: nil, fused: fused)
-      }
+    }
+    withNumericMode {
+      weights.forward(
+        batch, PassInput(features: input.baseAddress, tokens: tokens.baseAddress), state: state.baseAddress,
+        output: output.baseAddress, workspace: workspace, dropout: nil, fused: fused)
     }
   }
 

@@ -132,8 +132,8 @@ public final class Optimizer<Scalar: KernelScalar> {
     }
   }
 
-  // Loops without a condition inside, so that the compiler can make vectors of them; where there is a square root it does not, since
-  // Swift's calls the C library for negative numbers.
+  // Loops without a condition inside, so that the compiler can make vectors of them; and `Scalar.root`, since Swift's square root calls
+  // the C library for negative numbers.
 
   private func updateSGD(_ own: Range<Int>, _ p: UnsafeMutablePointer<Scalar>, _ gradients: UnsafePointer<Scalar>) {
     let rate = Scalar(options.learningRate), decay = Scalar(options.weightDecay), momentum = Scalar(options.momentum)

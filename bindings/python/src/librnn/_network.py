@@ -424,6 +424,22 @@ class Model:
         check(self._c_state_read(state.value, None, address(flat), plan.state_count))
         return plan.leaves(flat)
 
+    def _sequence_arguments(
+        self, plan: Plan, x: Optional[np.ndarray], tokens: Optional[np.ndarray], lengths: Optional[np.ndarray]
+    ) -> Tuple[Any, ...]:
+        """What every pass of the library begins with: the network, T and N, and the arrays that it reads."""
+        return (
+            self._network.value,
+            plan.time,
+            plan.batch,
+            None if x is None else address(x),
+            plan.input_count,
+            None if tokens is None else address(tokens),
+            plan.tokens_count,
+            None if lengths is None else address(lengths),
+            0 if lengths is None else plan.batch,
+        )
+
     def _run(
         self,
         plan: Plan,
@@ -444,15 +460,7 @@ class Model:
             else:
                 begin = end = address(state)
         status = self._c_run(
-            self._network.value,
-            plan.time,
-            plan.batch,
-            None if x is None else address(x),
-            plan.input_count,
-            None if tokens is None else address(tokens),
-            plan.tokens_count,
-            None if lengths is None else address(lengths),
-            0 if lengths is None else plan.batch,
+            *self._sequence_arguments(plan, x, tokens, lengths),
             begin,
             0 if begin is None else plan.state_count,
             address(y),
@@ -583,15 +591,7 @@ class Model:
                 self._begin(state, initial, plan)
             check(
                 self._c_train(
-                    self._network.value,
-                    plan.time,
-                    plan.batch,
-                    None if x is None else address(x),
-                    plan.input_count,
-                    None if tokens is None else address(tokens),
-                    plan.tokens_count,
-                    None if lengths is None else address(lengths),
-                    0 if lengths is None else rows,
+                    *self._sequence_arguments(plan, x, tokens, lengths),
                     None if state is None else state.value,
                     address(y),
                     plan.output_count,

@@ -1079,8 +1079,8 @@ typedef struct rnn_stream_options {
    */
   size_t num_threads;
   /**
-   * RNN_STORAGE_*. RNN_STORAGE_BFLOAT16 needs batch_size 1 and a float32 network of one input, recurrent layers of one direction with none but
-   * cell, size, layers, bias and dropout chosen, and linear layers; these keep float32 weights.
+   * RNN_STORAGE_*. RNN_STORAGE_BFLOAT16 needs batch_size 1 and a float32 network of one input, recurrent layers of one
+   * direction with none but cell, size, layers, bias and dropout chosen, and linear layers; these keep float32 weights.
    */
   int32_t weight_storage;
   int32_t reserved;
@@ -1141,7 +1141,10 @@ RNN_CHECKED rnn_status rnn_stream_process_f64(
 /** Sets the state to zero and takes up the network's present weights. Not real-time safe. @since 0.1 */
 RNN_CHECKED rnn_status rnn_stream_reset(rnn_stream *stream);
 
-/** Copies the stream's state to `state`, which fits its network and has its batch size (RNN_ERROR_SHAPE). Real-time safe. @since 0.1 */
+/**
+ * Copies the stream's state to `state`, which fits its network and has its batch size (RNN_ERROR_SHAPE). Real-time safe.
+ * @since 0.1
+ */
 RNN_CHECKED rnn_status rnn_stream_state_get(rnn_stream *stream, rnn_state *state);
 
 /** Copies `state` to the stream's; otherwise as rnn_stream_state_get. @since 0.1 */

@@ -4,6 +4,9 @@ PREFIX ?= /usr/local
 BUILD := build
 PYTHON := $(BUILD)/venv/bin/python
 
+# Which Python the extension module of bindings/python/native is built with: build/venv, or the one in PATH.
+PYTHON3 ?=
+
 # Of the programs for measuring: BENCH_ARGS="--quick", or what benchmarks/run.py --help and benchmarks/c/bench.c tell.
 BENCH_ARGS ?=
 
@@ -14,8 +17,8 @@ FUZZ_ARGS ?=
 
 build: ## build/librnn.so: optimised, needs no Swift where it runs
 	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
-	cmake -S . -B $(BUILD)
-	cmake --build $(BUILD) --target library
+	cmake -S . -B $(BUILD) $(if $(PYTHON3),-DPython3_EXECUTABLE=$(PYTHON3))
+	cmake --build $(BUILD) --target library python-step
 
 test: ## everything: installs what the tests need (apt, pip), then Swift, C and Python tests
 	@$(MAKE) --no-print-directory dependencies

@@ -15,6 +15,7 @@ import numpy, librnn
 y, h = librnn.GRU(3, 4, seed=1)(numpy.ones((5, 2, 3), numpy.float32))
 assert y.shape == (5, 2, 4) and h.shape == (1, 2, 4)
 print(librnn.__file__)
+print(librnn.stream.Stream.__mro__[1].__module__)
 """
 
 
@@ -27,6 +28,8 @@ def test_wheel(folder, tmp_path):
     assert wheel.name.startswith("librnn-") and "-py3-none-" in wheel.name and "-any" not in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
     assert {"librnn/__init__.py", "librnn/py.typed", "librnn/librnn.so"} <= set(names)
+    native = (ROOT / "build" / "_native_step.abi3.so").exists()
+    assert ("librnn/_native_step.abi3.so" in names) == native
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
 
     installed = tmp_path / "installed"
@@ -36,3 +39,4 @@ def test_wheel(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
+    assert done.stdout.split()[-1] == ("librnn._native_step" if native else "librnn._stepper")

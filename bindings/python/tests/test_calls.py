@@ -3,7 +3,6 @@
 Times are measured by benchmarks/harness/overhead.py. Here calls into the library are counted, which no load of the machine changes.
 """
 
-import ctypes
 import threading
 
 import numpy as np
@@ -77,17 +76,6 @@ def test_a_step_of_a_cell_is_one_call_of_the_library(cell, called):
     state = cell(randoms(2, 4))
     cell(randoms(2, 4), state)
     assert len(called) == 2
-
-
-def test_a_step_of_a_stream_is_one_call_of_the_library_and_allocates_no_handle(monkeypatch):
-    calls = []
-    monkeypatch.setattr(librnn.stream, "_step", lambda pointer: calls.append(pointer) or _abi.rnn_stream_step(pointer))
-    stream = librnn.LSTM(4, 5, seed=1).stream()
-    stream.step()
-    stream.step(randoms(1, 4))
-    assert len(calls) == 2
-    # Made once: a Python integer would be converted at each step.
-    assert calls[0] is calls[1] and isinstance(calls[0], ctypes.c_void_p)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -18,8 +18,8 @@ def test_the_version_is_that_of_the_library_and_the_header():
 
 
 def test_the_environment_names_the_library():
-    path = _abi._library._name
-    assert python("import librnn, librnn._abi as a; print(a._library._name)", LIBRNN_LIBRARY=path).strip() == path
+    path = _abi.library._name
+    assert python("import librnn, librnn._abi as a; print(a.library._name)", LIBRNN_LIBRARY=path).strip() == path
 
 
 def test_a_library_that_is_not_there_is_an_import_error_that_says_what_was_tried(tmp_path):

@@ -88,7 +88,7 @@ RNN_NON_FINITE_LOSS = 2
 RNN_NON_FINITE_BACKWARD = 3
 RNN_NON_FINITE_GRADIENT = 4
 
-_library = load(RNN_VERSION_NUMBER)
+library = load(RNN_VERSION_NUMBER)
 
 #: C name -> (result, arguments), in the header's spelling.
 FUNCTIONS: Dict[str, Tuple[str, Tuple[str, ...]]] = {}
@@ -111,9 +111,9 @@ def _ctype(spelling: str) -> Any:
 
 def _function(name: str, result: str, *arguments: str) -> Callable[..., Any]:
     try:
-        function = getattr(_library, name)
+        function = getattr(library, name)
     except AttributeError:
-        raise ImportError(f"{_library._name} has no {name}: it is older than this package") from None
+        raise ImportError(f"{library._name} has no {name}: it is older than this package") from None
     function.restype = _ctype(result)
     function.argtypes = [_ctype(argument) for argument in arguments]
     FUNCTIONS[name] = (result, arguments)

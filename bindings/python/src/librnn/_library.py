@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 
 def candidates() -> List[Tuple[str, str]]:
@@ -16,12 +16,23 @@ def candidates() -> List[Tuple[str, str]]:
     chosen = os.environ.get("LIBRNN_LIBRARY")
     if chosen:
         return [("LIBRNN_LIBRARY", chosen)]
+    return [(reason, str(folder / "librnn.so")) for reason, folder in _own_folders()] + [("of the system", "librnn.so.0")]
+
+
+def _own_folders() -> List[Tuple[str, Path]]:
     here = Path(__file__).resolve()
-    found = [("in the package", str(here.with_name("librnn.so")))]
+    found = [("in the package", here.parent)]
     if len(here.parents) > 4:
-        found.append(("of a checkout", str(here.parents[4] / "build" / "librnn.so")))
-    found.append(("of the system", "librnn.so.0"))
+        found.append(("of a checkout", here.parents[4] / "build"))
     return found
+
+
+def directories(library: ctypes.CDLL) -> Iterator[Path]:
+    """Where files that are built together with the library lie: beside it, in the package, in a checkout's build folder."""
+    if os.sep in library._name:
+        yield Path(library._name).absolute().parent
+    for _, folder in _own_folders():
+        yield folder
 
 
 def load(version_number: int) -> ctypes.CDLL:

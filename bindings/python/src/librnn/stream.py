@@ -11,18 +11,17 @@ import numpy as np
 from . import _abi
 from ._arrays import INT64, address, floats, integers, positive, show, unsigned
 from ._handle import Handle, create
-from .errors import argument_error, check, last_error, shape_error
+from ._stepper import BestStepper, Stepper
+from .errors import argument_error, check, shape_error
 
 if TYPE_CHECKING:
     from ._network import Model
 
 
-_ndarray = np.ndarray
-_step = _abi.rnn_stream_step
 _STORAGES = {None: _abi.RNN_STORAGE_FULL, "bfloat16": _abi.RNN_STORAGE_BFLOAT16}
 
 
-class Stream:
+class Stream(Stepper if TYPE_CHECKING else BestStepper):
     """A model, its state and all scratch memory, made beforehand, for one step at a time.
 
     Made by `model.stream`. A stream belongs to one thread at a time; it keeps the weights that the model had when it was
@@ -69,8 +68,8 @@ class Stream:
         bound = self._features if self._features is not None else self.tokens
         assert bound is not None
         self.input: np.ndarray = bound
-        self._shape, self._dtype = self.input.shape, self.input.dtype
-        self._row = self._shape[1:] if batch == 1 else None
+        step = ctypes.cast(_abi.rnn_stream_step, c_void_p).value
+        self._bind_step(step, self._handle.value, self.input, self.output)
 
     def _bind(self, function: Any, dtype: np.dtype, width: int) -> np.ndarray:
         """An array [N, width] on the stream's memory, which it keeps alive."""
@@ -83,50 +82,23 @@ class Stream:
         array: np.ndarray = np.frombuffer(memory, dtype)
         return array.reshape(self._batch, width)
 
-    def step(self, x: Any = None, tokens: Any = None) -> np.ndarray:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array_like, shape (N, I), or (I,) for one row; tokens (N,), or a number for one row
-            Copied to `input`. Without it, `input` is read as it is: the fastest way.
-        tokens : array_like of int
-            For a network that reads both features and tokens.
-
-        Returns
-        -------
-        ndarray, shape (N, O), or (O,) if x came without the batch axis
-            A copy of `output`; without x `output` itself.
-        """
-        if x is None and tokens is None:
-            status = _step(self._pointer)
-            if status:
-                raise last_error(status)
-            return self.output
-        if tokens is None and x.__class__ is _ndarray and x.shape == self._shape and x.dtype is self._dtype:
-            self.input[...] = x
-            status = _step(self._pointer)
-            if status:
-                raise last_error(status)
-            return self.output.copy()
+    def _step_any(self, x: Any = None, tokens: Any = None) -> np.ndarray:
+        """`step` with what must be converted or checked first."""
         flat = False
         if x is not None:
-            flat = self._put(self.input, self._shape, self._row, x, "x")
+            flat = self._put(self.input, x, "x")
         if tokens is not None:
             if self._features is None or self.tokens is None:
                 raise argument_error("this model has no token input beside x")
-            shape = self.tokens.shape
-            flat = self._put(self.tokens, shape, shape[1:] if self._batch == 1 else None, tokens, "tokens") or flat
-        status = _step(self._pointer)
-        if status:
-            raise last_error(status)
+            flat = self._put(self.tokens, tokens, "tokens") or flat
+        check(_abi.rnn_stream_step(self._pointer))
         y: np.ndarray = self.output[0].copy() if flat else self.output.copy()
         return y
 
-    def _put(
-        self, target: np.ndarray, shape: Tuple[int, ...], row: Optional[Tuple[int, ...]], values: Any, name: str
-    ) -> bool:
+    def _put(self, target: np.ndarray, values: Any, name: str) -> bool:
         """Copy a step's values in; True if they came without the batch axis."""
+        shape = target.shape
+        row = shape[1:] if self._batch == 1 else None
         if values.__class__ is not np.ndarray:
             values = np.asarray(values)
         if values.dtype is not target.dtype:
@@ -244,6 +216,7 @@ class Stream:
 
     def close(self) -> None:
         """Give the stream up. Its memory is freed once `input` and `output` are no longer referenced."""
+        self._unbind_step()
         self._pointer = None
         self._handle = None
         self._state = None

@@ -1,0 +1,202 @@
+"""The two ways of a stream's step, through the extension module and through ctypes, are one function."""
+
+import ctypes
+import gc
+import inspect
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import librnn
+from helpers import DTYPES, assert_same_bits, python, randoms
+from librnn import _abi, _stepper
+
+NATIVE = _stepper.BestStepper is not _stepper.Stepper
+needs_native = pytest.mark.skipif(
+    not NATIVE, reason="no _native_step.abi3.so: it was built without the headers of Python 3.11 and NumPy"
+)
+
+
+class ThroughCtypes(_stepper.Stepper):
+    """A stream's memory, stepped through ctypes."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        step = ctypes.cast(_abi.rnn_stream_step, ctypes.c_void_p).value
+        self._bind_step(step, stream._handle.value, stream.input, stream.output)
+
+    def _step_any(self, x=None, tokens=None):
+        return self._stream._step_any(x, tokens)
+
+
+def models():
+    yield librnn.LSTM(4, 5, 2, seed=1), randoms(6, 1, 4)
+    yield librnn.GRU(4, 5, seed=1, dtype="float64"), randoms(6, 1, 4, dtype="float64")
+    yield librnn.Sequential([librnn.Embedding(9, 3, seed=1), librnn.RNN(3, 2, seed=2)]), np.arange(6).reshape(6, 1)
+
+
+def forms(x):
+    """A row in every form in which step takes it."""
+    yield x
+    yield x[0]
+    yield x.astype(np.float64) if x.dtype.kind == "f" else x.astype(np.int32)
+    yield x[0].tolist()
+    yield np.repeat(x, 2, axis=-1)[..., ::2] if x.ndim == 2 else x
+    yield x.astype(x.dtype.newbyteorder())
+    yield x.view(np.memmap) if x.ndim == 2 else x
+
+
+@needs_native
+def test_both_ways_give_the_same_arrays():
+    for model, x in models():
+        native, other = model.stream(), ThroughCtypes(model.stream())
+        for row in x:
+            for form in forms(row):
+                a, b = native.step(form), other.step(form)
+                assert type(a) is type(b) is np.ndarray and a.shape == b.shape and a.flags.owndata
+                assert_same_bits(a, b)
+                assert_same_bits(native.step(x=form), other.step(x=form))
+            native.input[...] = row
+            other._stream.input[...] = row
+            assert native.step() is native.output
+            assert_same_bits(native.output, other.step())
+            assert_same_bits(native.step(None), other.step(None))
+            assert_same_bits(native.step(tokens=None), other.step(tokens=None))
+
+
+@needs_native
+def test_a_batch_steps_alike_and_refuses_alike():
+    layer = librnn.GRU(4, 5, seed=1)
+    native, other = layer.stream(batch=3), ThroughCtypes(layer.stream(batch=3))
+    for x in randoms(5, 3, 4):
+        assert_same_bits(native.step(x), other.step(x))
+    for wrong in (x[0], x[:2], x[None], x.astype(complex), "x", [1.0]):
+        for way in (native, other):
+            with pytest.raises(librnn.RNNError):
+                way.step(wrong)
+
+
+@needs_native
+def test_the_documentation_and_the_signature_are_the_same():
+    native, other = _stepper.BestStepper.step, _stepper.Stepper.step
+    assert inspect.getdoc(native) == inspect.getdoc(other)
+    assert list(inspect.signature(native).parameters) == list(inspect.signature(other).parameters)
+
+
+@pytest.mark.parametrize("way", ["native", "ctypes"])
+def test_wrong_calls_raise_what_python_and_the_library_say(way):
+    stream = librnn.LSTM(4, 5, seed=1).stream()
+    step = stream.step if way == "native" else ThroughCtypes(stream).step
+    for wrong in ({"y": 1}, {"x": np.ones(4), "z": 2}):
+        with pytest.raises(TypeError):
+            step(**wrong)
+    with pytest.raises(TypeError):
+        step(1, 2, 3)
+    with pytest.raises(librnn.RNNError, match="no token input"):
+        step(np.ones(4, np.float32), 3)
+
+
+def test_a_closed_stream_says_so_and_its_arrays_stay_readable():
+    stream = librnn.LSTM(4, 5, seed=1).stream()
+    y = stream.step(randoms(1, 4))
+    output = stream.output
+    stream.close()
+    for arguments in ((), (randoms(1, 4),), (randoms(4),)):
+        with pytest.raises(librnn.RNNError) as error:
+            stream.step(*arguments)
+        assert error.value.status == "RNN_ERROR_INVALID_HANDLE"
+    assert_same_bits(output, y)
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_steps_leave_no_reference_behind(dtype):
+    stream = librnn.LSTM(4, 5, seed=1, dtype=dtype).stream()
+    x = randoms(1, 4, dtype=dtype)
+    held = [x, x[0], stream.input, stream.output, None, stream.input.dtype, [0.5] * 4]
+
+    def calls():
+        for _ in range(200):
+            stream.step(x), stream.step(held[1]), stream.step(), stream.step(held[-1]), stream.step(x=x)
+            with pytest.raises(librnn.RNNError):
+                stream.step(x[:0])
+
+    calls()
+    counts = [sys.getrefcount(a) for a in held]
+    calls()
+    # None is counted by the whole interpreter: some references come and go.
+    assert [abs(sys.getrefcount(a) - n) < 20 for a, n in zip(held, counts)] == [True] * len(held)
+    tracemalloc.start()
+    try:
+        calls()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        calls()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < 4096
+    finally:
+        tracemalloc.stop()
+
+
+@needs_native
+def test_a_stream_and_its_model_are_freed_when_they_are_let_go():
+    model = librnn.GRU(4, 5, seed=1)
+    stream = model.stream()
+    stream.step(randoms(1, 4))
+    handle = weakref.ref(stream._handle)
+    gc.disable()
+    try:
+        del stream
+        assert handle() is None
+    finally:
+        gc.enable()
+
+
+@needs_native
+def test_other_threads_run_during_a_step():
+    stream = librnn.LSTM(1024, 1024, 4, seed=1).stream()
+    x = randoms(1, 1024)
+    ran, begun = threading.Event(), threading.Event()
+    counter = threading.Thread(target=lambda: (begun.wait(), ran.set()))
+    counter.start()
+    old = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(60)  # who holds the interpreter keeps it until it lets go by itself
+        begun.set()
+        stream.step(x)
+        assert ran.is_set()
+    finally:
+        sys.setswitchinterval(old)
+    counter.join()
+
+
+def test_the_environment_chooses_ctypes():
+    code = "import librnn.stream as s, librnn._stepper as b; print(s.Stream.__mro__[1] is b.Stepper)"
+    assert python(code, LIBRNN_NATIVE_STEP="0").strip() == "True"
+
+
+@needs_native
+def test_a_module_that_cannot_be_loaded_is_passed_over(tmp_path):
+    """As one that was built for another machine, beside a library that is taken."""
+    (tmp_path / "librnn.so").symlink_to(Path(_abi.library._name).absolute())
+    (tmp_path / "_native_step.abi3.so").write_bytes(b"\x7fELF nothing")
+    code = "import librnn, numpy as np; print(librnn.GRU(2, 3, seed=1).stream().step(np.ones((1, 2), 'f')).shape)"
+    assert python(code, LIBRNN_LIBRARY=str(tmp_path / "librnn.so")).strip() == "(1, 3)"
+
+
+@needs_native
+def test_the_tests_of_streams_pass_through_ctypes_too():
+    """The suite itself uses the extension module where it is there."""
+    folder = Path(__file__).parent
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "test_stream.py")],
+        env={**os.environ, "LIBRNN_NATIVE_STEP": "0"}, capture_output=True, text=True,
+    )
+    assert result.returncode == 0, result.stdout[-2000:]

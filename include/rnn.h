@@ -1570,6 +1570,16 @@ RNN_CHECKED rnn_status rnn_trainer_flow(rnn_trainer *trainer, const rnn_backward
 /** Makes a network of the present weights, with the metadata of the trainer's network. @since 0.1 */
 RNN_CHECKED rnn_status rnn_trainer_snapshot(rnn_trainer *trainer, rnn_network **out_network);
 
+/**
+ * Gives the network the trainer's present weights: rnn_network_parameter_set of all of them. Cheap enough for every step: one copy, into
+ * the memory of weights that it replaced before and that nothing uses any more.
+ *
+ * @param network  With the parameters of the trainer's network, which it mostly is.
+ * @return RNN_ERROR_SHAPE, RNN_ERROR_DTYPE: another network; RNN_ERROR_OUT_OF_MEMORY. The network is then as before.
+ * @since 0.1
+ */
+RNN_CHECKED rnn_status rnn_trainer_update_network(rnn_trainer *trainer, rnn_network *network);
+
 /** Changes the learning rate, for a schedule. @since 0.1 */
 RNN_CHECKED rnn_status rnn_trainer_learning_rate_set(rnn_trainer *trainer, double learning_rate);
 

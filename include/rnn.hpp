@@ -1696,6 +1696,8 @@ class Trainer : public detail::Handle<rnn_trainer, rnn_trainer_destroy> {
     check(rnn_trainer_snapshot(get(), network.out()));
     return network;
   }
+  /** Gives a network, with the parameters of the trainer's, the present weights. */
+  void update_network(Network &network) { check(rnn_trainer_update_network(get(), network.get())); }
   void set_learning_rate(double learning_rate) { check(rnn_trainer_learning_rate_set(get(), learning_rate)); }
 
  private:

@@ -340,6 +340,15 @@ public func rnn_trainer_snapshot(
   }
 }
 
+@_cdecl("rnn_trainer_update_network") @implementation
+public func rnn_trainer_update_network(_ trainer: OpaquePointer!, _ network: OpaquePointer!) -> rnn_status {
+  catchingErrors { () throws(RNNError) in
+    try withTrainer(trainer) { (trainer) throws(RNNError) in
+      try withNetwork(network) { (object) throws(RNNError) in try trainer.update(object.network) }
+    }
+  }
+}
+
 @_cdecl("rnn_trainer_learning_rate_set") @implementation
 public func rnn_trainer_learning_rate_set(_ trainer: OpaquePointer!, _ learning_rate: Double) -> rnn_status {
   catchingErrors { () throws(RNNError) in

@@ -33,3 +33,15 @@ public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable 
 
   public var buffer: UnsafeMutableBufferPointer<Element> { UnsafeMutableBufferPointer(start: baseAddress, count: count) }
 }
+
+/// Copies elements that do not overlap, on as many threads as their number deserves.
+public func copyOnThreads<Element: BitwiseCopyable>(
+  _ source: UnsafePointer<Element>, to target: UnsafeMutablePointer<Element>, count: Int
+) {
+  // An element that comes from memory and goes there costs about as much as some ten products.
+  let parts = ThreadPool.parts(multiplyAdds: 10 &* count, units: count / 4096)
+  ThreadPool.run(parts: parts) { part in
+    let own = slice(of: count, part: part, parts: parts, unit: 4096)
+    (target + own.lowerBound).update(from: source + own.lowerBound, count: own.count)
+  }
+}

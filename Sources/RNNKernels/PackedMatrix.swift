@@ -64,17 +64,28 @@ public struct PackedMatrix<Scalar: KernelScalar> {
     let kernels = copy kernels
     ThreadPool.run(parts: parts) { part in
       let own = slice(of: rows, part: part, parts: parts, unit: 8)
-      let ownInput = input + own.lowerBound &* inputRowStride, ownOutput = output + own.lowerBound &* outputRowStride
-      let ownStart = start.map { $0 + own.lowerBound &* startRowStride }
-      if isDeep(kernels) {
-        multiplyInChunks(
-          kernels, rows: own.count, input: ownInput, inputRowStride: inputRowStride, start: ownStart, startRowStride: startRowStride,
-          output: ownOutput, outputRowStride: outputRowStride)
-      } else {
-        multiply(
-          kernels, rows: own.count, input: ownInput, inputRowStride: inputRowStride, start: ownStart, startRowStride: startRowStride,
-          output: ownOutput, outputRowStride: outputRowStride)
-      }
+      multiplyRows(
+        kernels, rows: own.count, input: input + own.lowerBound &* inputRowStride, inputRowStride: inputRowStride,
+        start: start.map { $0 + own.lowerBound &* startRowStride }, startRowStride: startRowStride,
+        output: output + own.lowerBound &* outputRowStride, outputRowStride: outputRowStride)
+    }
+  }
+
+  /// `multiply` for many rows, on this thread.
+  public func multiplyRows(
+    _ kernels: borrowing KernelTable<Scalar>, rows: Int,
+    input: UnsafePointer<Scalar>, inputRowStride: Int,
+    start: UnsafePointer<Scalar>?, startRowStride: Int,
+    output: UnsafeMutablePointer<Scalar>, outputRowStride: Int
+  ) {
+    if isDeep(kernels) {
+      multiplyInChunks(
+        kernels, rows: rows, input: input, inputRowStride: inputRowStride, start: start, startRowStride: startRowStride,
+        output: output, outputRowStride: outputRowStride)
+    } else {
+      multiply(
+        kernels, rows: rows, input: input, inputRowStride: inputRowStride, start: start, startRowStride: startRowStride,
+        output: output, outputRowStride: outputRowStride)
     }
   }
 
@@ -170,23 +181,93 @@ func packPanels<Scalar: KernelScalar>(
       let width = (columns &+ vectorWidth &- 1) / vectorWidth &* vectorWidth
       let panel = panels + column &* depth
       if outputStride == 1 {
-        for k in first..<end {
-          let line = panel + k &* width
-          let from = source + (column &+ k &* depthStride)
-          for j in 0..<columns { line[j] = from[j] }
-          for j in columns..<width { line[j] = 0 }
-        }
+        for k in first..<end { copyLine(source + (column &+ k &* depthStride), to: panel + k &* width, count: columns) }
       } else {
-        for j in 0..<columns {
-          let from = source + (column &+ j) &* outputStride
-          for k in 0..<depth { panel[k &* width &+ j] = from[k &* depthStride] }
-        }
-        for j in columns..<width {
-          for k in 0..<depth { panel[k &* width &+ j] = 0 }
-        }
+        transpose(
+          source + column &* outputStride, rows: columns, rowStride: outputStride, columns: depth, columnStride: depthStride,
+          to: panel, targetStride: width)
+      }
+      if columns < width {
+        for k in first..<end { (panel + (k &* width &+ columns)).update(repeating: 0, count: width &- columns) }
       }
       column &+= panelWidth
     }
     first = end
   }
+}
+
+/// A line of a panel: a few vectors, where `update(from:count:)` would call memmove.
+@inline(__always)
+private func copyLine<Scalar: KernelScalar>(_ source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>, count: Int) {
+  let from = UnsafeRawPointer(source), to = UnsafeMutableRawPointer(target)
+  let bytes = count &* MemoryLayout<Scalar>.stride
+  var byte = 0
+  while byte &+ 64 <= bytes {
+    to.storeBytes(of: from.loadUnaligned(fromByteOffset: byte, as: SIMD16<UInt32>.self), toByteOffset: byte, as: SIMD16<UInt32>.self)
+    byte &+= 64
+  }
+  var i = byte / MemoryLayout<Scalar>.stride
+  while i < count {
+    target[i] = source[i]
+    i &+= 1
+  }
+}
+
+/// target[c, r] = source[r, c], in blocks of some rows and of a cache line of columns: all of a line is used while it is in the first-level
+/// cache, and what is written lies together.
+private func transpose<Scalar: KernelScalar>(
+  _ source: UnsafePointer<Scalar>, rows: Int, rowStride: Int, columns: Int, columnStride: Int, to target: UnsafeMutablePointer<Scalar>,
+  targetStride: Int
+) {
+  let size = MemoryLayout<Scalar>.stride
+  let side = 16 / size, lineWidth = 64 / size
+  let wholeRows = columnStride == 1 ? rows / side &* side : 0
+  let wholeColumns = columns / side &* side
+  var first = 0
+  while first < wholeColumns {
+    let end = min(first &+ lineWidth, wholeColumns)
+    var row = 0
+    while row < wholeRows {
+      var column = first
+      while column < end {
+        let from = UnsafeRawPointer(source + (row &* rowStride &+ column))
+        let to = UnsafeMutableRawPointer(target + (column &* targetStride &+ row))
+        if size == 4 {
+          transposeFour(from, rowBytes: rowStride &* size, to: to, targetBytes: targetStride &* size)
+        } else {
+          transposeTwo(from, rowBytes: rowStride &* size, to: to, targetBytes: targetStride &* size)
+        }
+        column &+= side
+      }
+      row &+= side
+    }
+    first = end
+  }
+  // What is left over below, and to the right of the blocks.
+  for row in 0..<rows {
+    for column in (row < wholeRows ? wholeColumns : 0)..<columns {
+      target[column &* targetStride &+ row] = source[row &* rowStride &+ column &* columnStride]
+    }
+  }
+}
+
+/// A square of 4 × 4 words.
+@inline(__always)
+private func transposeFour(_ source: UnsafeRawPointer, rowBytes: Int, to target: UnsafeMutableRawPointer, targetBytes: Int) {
+  typealias Word = SIMD4<UInt32>
+  let a = source.loadUnaligned(as: Word.self), b = (source + rowBytes).loadUnaligned(as: Word.self)
+  let c = (source + 2 &* rowBytes).loadUnaligned(as: Word.self), d = (source + 3 &* rowBytes).loadUnaligned(as: Word.self)
+  target.storeBytes(of: Word(a.x, b.x, c.x, d.x), as: Word.self)
+  (target + targetBytes).storeBytes(of: Word(a.y, b.y, c.y, d.y), as: Word.self)
+  (target + 2 &* targetBytes).storeBytes(of: Word(a.z, b.z, c.z, d.z), as: Word.self)
+  (target + 3 &* targetBytes).storeBytes(of: Word(a.w, b.w, c.w, d.w), as: Word.self)
+}
+
+/// A square of 2 × 2 double words.
+@inline(__always)
+private func transposeTwo(_ source: UnsafeRawPointer, rowBytes: Int, to target: UnsafeMutableRawPointer, targetBytes: Int) {
+  typealias Word = SIMD2<UInt64>
+  let a = source.loadUnaligned(as: Word.self), b = (source + rowBytes).loadUnaligned(as: Word.self)
+  target.storeBytes(of: Word(a.x, b.x), as: Word.self)
+  (target + targetBytes).storeBytes(of: Word(a.y, b.y), as: Word.self)
 }

@@ -59,6 +59,8 @@ public final class Network: Sendable {
     let writing = Mutex<Void>(())
     /// Of training passes.
     let passMemory = PassMemory<Scalar>()
+    /// Of snapshots that were replaced. The first one never comes back: who sets parameters once keeps no second copy.
+    let parameterMemory = PassMemory<Scalar>()
     init(_ weights: Weights<Scalar>) { current = Mutex(weights) }
   }
 
@@ -151,13 +153,13 @@ public final class Network: Sendable {
     let result = versions.writing.withLock { _ -> Result<Void, RNNError> in
       do throws(RNNError) {
         let old = versions.current.withLock { $0 }
-        let buffer = try makeBuffer(
-          Scalar.self, count: architecture.parameterCount, for: "the parameters", isCleared: false)
+        let loan = try versions.parameterMemory.lend(count: architecture.parameterCount, for: "the parameters")
+        let target = loan.baseAddress
         if count != architecture.parameterCount {
-          buffer.baseAddress.update(from: old.parameters.baseAddress, count: architecture.parameterCount)
+          copyOnThreads(old.parameters.baseAddress, to: target, count: architecture.parameterCount)
         }
-        (buffer.baseAddress + offset).update(from: from, count: count)
-        let new = try Weights(architecture: architecture, parameters: buffer, packsNow: false)
+        copyOnThreads(from, to: target + offset, count: count)
+        let new = try Weights(architecture: architecture, parameters: loan.buffer, loan: loan, packsNow: false)
         versions.current.withLock { $0 = new }
         return .success(())
       } catch {
@@ -165,6 +167,15 @@ public final class Network: Sendable {
       }
     }
     try result.get()
+  }
+
+  /// Replaces all parameters with those of a network of the same parameters: what a trainer does after its steps.
+  func writeParameters<Scalar: KernelScalar>(of weights: Weights<Scalar>) throws(RNNError) {
+    guard architecture.parameters == weights.architecture.parameters else {
+      throw RNNError(.shape, "the network has other parameters than the trainer")
+    }
+    guard architecture.parameterCount > 0 else { return }
+    try writeParameter(from: UnsafeBufferPointer(weights.parameters.buffer))
   }
 
   private func parameterRange(_ name: String?) throws(RNNError) -> (offset: Int, count: Int) {

@@ -1,8 +1,8 @@
 import RNNKernels
 import Synchronization
 
-/// Memory of passes that are over, for the passes to come: a loop of training steps would otherwise ask the system for the same
-/// megabytes again and again, and wait while it clears them.
+/// Memory of passes that are over, for the passes to come, or of weights that were replaced, for those that replace them: a loop of
+/// training steps would otherwise ask the system for the same megabytes again and again, and wait while it clears them.
 ///
 /// At most two buffers are kept, those given back last: a tape's and a backward pass's.
 final class PassMemory<Scalar: KernelScalar>: Sendable {
@@ -33,7 +33,7 @@ final class PassMemory<Scalar: KernelScalar>: Sendable {
 
 /// A buffer in use.
 final class MemoryLoan<Scalar: KernelScalar>: Sendable {
-  private let buffer: AlignedBuffer<Scalar>
+  let buffer: AlignedBuffer<Scalar>
   private let owner: PassMemory<Scalar>
   var baseAddress: UnsafeMutablePointer<Scalar> { buffer.baseAddress }
 

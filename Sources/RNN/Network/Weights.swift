@@ -17,6 +17,8 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
   private(set) var instructions: [Instruction<Scalar>] = []
   private(set) var sumSources: [Int] = []
   private let packed: AlignedBuffer<Scalar>
+  /// Where the memory of the parameters goes when nobody needs these weights any more.
+  private let parameterLoan: MemoryLoan<Scalar>?
   private let backward = Mutex<BackwardWeights<Scalar>?>(nil)
   private let fused = AtomicLazyReference<FusedWeights<Scalar>>()
   private let isPacked: Atomic<Bool>
@@ -24,8 +26,12 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
 
   /// - Parameters:
   ///   - parameters: Exactly `architecture.parameterCount` elements; from now on unchanged.
+  ///   - loan: Of `parameters`, where they are lent.
   ///   - packsNow: false leaves it to `pack`. Parameters are often replaced again before anything is computed with them.
-  init(architecture: Architecture, parameters: AlignedBuffer<Scalar>, packsNow: Bool = true) throws(RNNError) {
+  init(
+    architecture: Architecture, parameters: AlignedBuffer<Scalar>, loan: MemoryLoan<Scalar>? = nil, packsNow: Bool = true
+  ) throws(RNNError) {
+    parameterLoan = loan
     isPacked = Atomic(packsNow)
     self.architecture = architecture
     self.parameters = parameters

@@ -178,6 +178,15 @@ public final class Trainer {
     }
   }
 
+  /// Gives `network`, which has the architecture of the trainer's, the present weights. What of it is in use, calls in flight,
+  /// streams and tapes, keeps the weights it has.
+  public func update(_ network: Network) throws(RNNError) {
+    switch core {
+    case .float32(let core): try network.writeParameters(of: core.weights)
+    case .float64(let core): try network.writeParameters(of: core.weights)
+    }
+  }
+
   public func setLearningRate(_ rate: Double) throws(RNNError) {
     switch core {
     case .float32(let core): try core.optimizer.setLearningRate(rate)
@@ -189,7 +198,7 @@ public final class Trainer {
 private final class TrainerCore<Scalar: KernelScalar> {
   let optimizer: Optimizer<Scalar>
   let gradients: AlignedBuffer<Scalar>
-  private let weights: Weights<Scalar>
+  let weights: Weights<Scalar>
   private let options: TrainerOptions
   private let metadata: [String: String]
   /// Calls of `step` so far: part of the key of dropout.

@@ -666,6 +666,7 @@ rnn_trainer_flow = _function(
     "rnn_trainer_flow", "rnn_status", "rnn_trainer *", "const rnn_backward_options *", "size_t *",
 )
 rnn_trainer_snapshot = _function("rnn_trainer_snapshot", "rnn_status", "rnn_trainer *", "rnn_network **")
+rnn_trainer_update_network = _function("rnn_trainer_update_network", "rnn_status", "rnn_trainer *", "rnn_network *")
 rnn_trainer_learning_rate_set = _function("rnn_trainer_learning_rate_set", "rnn_status", "rnn_trainer *", "double")
 rnn_trainer_destroy = _function("rnn_trainer_destroy", "void", "rnn_trainer *")
 

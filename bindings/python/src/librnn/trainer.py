@@ -256,7 +256,6 @@ class Trainer:
                 byref(optimizer._c_options()),
             )  # fmt: skip
             self._version = model._version
-        self._weights = np.empty(model._parameter_elements, model.dtype)
         self._lock = threading.Lock()
         #: The trainer's weights may be newer than the model's.
         self._ahead = False
@@ -413,20 +412,15 @@ class Trainer:
 
     def _give_weights(self) -> None:
         model = self.model
-        snapshot = create(_abi.rnn_network_destroy, _abi.rnn_trainer_snapshot, self._trainer.value)
-        try:
-            if self._weights.size:
-                check(model._c_get(snapshot.value, None, address(self._weights), self._weights.size))
-        finally:
-            snapshot.close()
         with model._lock:
-            model._set_parameters(self._weights)
+            check(_abi.rnn_trainer_update_network(self._trainer.value, model._network.value))
+            model._weights_changed()
             self._version = model._version
         self._ahead = False
 
     def gradients(self) -> Dict[str, np.ndarray]:
         """The gradients of the last update, after clipping, by name: copies."""
-        flat = np.empty_like(self._weights)
+        flat = np.empty(self.model._parameter_elements, self.model.dtype)
         if flat.size:
             check(self._c_gradients(self._trainer.value, address(flat), flat.size))
         return self.model._split(flat)

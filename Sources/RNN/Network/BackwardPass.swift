@@ -2,7 +2,7 @@ import RNNKernels
 
 /// Memory of one backward pass.
 final class BackwardWorkspace<Scalar: KernelScalar> {
-  /// For each node ∂L/∂result, zeros at first; nil for tokens.
+  /// For each node ∂L/∂result, zeros at first; nil for tokens, and for an output whose gradient nobody wants.
   let nodeGradients: [UnsafeMutablePointer<Scalar>?]
   /// ∂L/∂result of an inner layer, and of the layer below it; they take turns.
   let layerGradients: (UnsafeMutablePointer<Scalar>, UnsafeMutablePointer<Scalar>)
@@ -23,9 +23,12 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     stateGradient.update(repeating: 0, count: stateCount)
   }
 
-  /// - Parameter reserve: Where the memory comes from and goes back to.
+  /// - Parameters:
+  ///   - beginsAtOutput: false: passes begin with the gradient of what the last node reads.
+  ///   - reserve: Where the memory comes from and goes back to.
   init(
-    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, reserve: PassMemory<Scalar> = PassMemory()
+    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, beginsAtOutput: Bool = true,
+    reserve: PassMemory<Scalar> = PassMemory()
   ) throws(RNNError) {
     let cells = try checkedProduct(stepCount, rowCount, of: "steps and rows")
     var plan = MemoryPlan()
@@ -34,8 +37,9 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     var scratchPlan = BackwardScratchPlan()
     for instruction in weights.instructions {
       let rows = instruction.isSingleStep ? rowCount : cells
+      let isLeftOut = !beginsAtOutput && instruction.node == weights.instructions.count - 1
       offsets.append(
-        instruction.kind == .tokenInput
+        instruction.kind == .tokenInput || isLeftOut
           ? -1 : try plan.reserve(try checkedProduct(rows, instruction.size, of: "gradients of a node")))
       switch instruction.kind {
       case .recurrent:
@@ -77,7 +81,7 @@ extension Weights {
   /// products and the blocks that they pack, some ten kilobytes.
   ///
   /// `backward.stateGradient` goes in as ∂L/∂(final state) and comes out as ∂L/∂(initial state); `backward.nodeGradients` of
-  /// the output holds ∂L/∂output, and that of the inputs receives theirs.
+  /// the output holds ∂L/∂output, or, where it has none, that of the node before holds its own; that of the inputs receives theirs.
   ///
   /// - Parameters:
   ///   - gradients: Zeros, in the layout of the parameters; nil where nobody wants them.

@@ -26,12 +26,12 @@ extension Weights {
   ///
   /// - Parameters:
   ///   - state: All states for N rows, replaced by the final ones.
-  ///   - output: [T, N, O] or [N, O].
+  ///   - output: [T, N, O] or [N, O]; nil leaves the last node out.
   ///   - dropout: In training; nil leaves every element as it is.
   ///   - fused: `fusedWeights()` of these weights, or nil to compute products and gates one after the other.
   func forward(
     _ batch: SequenceBatch, _ input: PassInput<Scalar>, state: UnsafeMutablePointer<Scalar>,
-    output: UnsafeMutablePointer<Scalar>, workspace: Workspace<Scalar>, dropout: DropoutKey?,
+    output: UnsafeMutablePointer<Scalar>?, workspace: Workspace<Scalar>, dropout: DropoutKey?,
     fused: FusedWeights<Scalar>? = nil
   ) {
     let kernels = Scalar.kernels

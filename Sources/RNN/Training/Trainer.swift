@@ -238,7 +238,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
   private func memory(stepCount: Int, rowCount: Int, learns: Bool) throws(RNNError) -> StepMemory<Scalar> {
     if let memory, memory.fits(stepCount, rowCount, learns: learns) { return memory }
     memory = nil
-    let made = try StepMemory(weights, stepCount: stepCount, rowCount: rowCount, learns: learns)
+    let made = try StepMemory(weights, stepCount: stepCount, rowCount: rowCount, learns: learns, loss: options.loss)
     memory = made
     return made
   }
@@ -265,7 +265,6 @@ private final class TrainerCore<Scalar: KernelScalar> {
     if learns, options.keepsGradientFlow, flow?.stepCapacity ?? -1 < window {
       flow = try FlowMemory(layerDirections: architecture.layerDirections, stepCapacity: window)
     }
-    let transposed = learns ? try withNumericMode { () throws(RNNError) in try weights.backwardWeights() } : nil
     let beginsWithLearned = (state?.isInitial ?? true) && architecture.learnsInitialState
     var temporary = try NetworkState(architecture, batchSize: state == nil ? n : 1)
     let values = if let given = try state?.mutableValues(Scalar.self) { given } else { try temporary.mutableValues(Scalar.self) }
@@ -292,15 +291,22 @@ private final class TrainerCore<Scalar: KernelScalar> {
           let border = borderUpdate * interval
           if border < first { advance(checked, from: border, to: first, values, memory) }
         }
-        let loss = pass(
-          checked, targets, from: first, lossFrom: begin, to: end, values, memory,
+        let steps = self.window(
+          checked, from: first, lossFrom: begin, to: end,
           dropout: learns ? DropoutKey(seed: options.dropoutSeed, step: stepCount, firstTime: UInt64(first)) : nil)
-        lossSum += loss.sum
-        report.terms += loss.terms
-        if let transposed, loss.terms > 0 {
+        let terms = termCount(steps, targets)
+        // Nothing is learnt from no term.
+        let hasUpdate = learns && terms > 0
+        if hasUpdate {
+          memory.backward?.clear()
+          gradients.baseAddress.update(repeating: 0, count: gradients.count)
+        }
+        let loss = pass(steps, targets, values, memory, scale: hasUpdate ? 1 / Double(terms) : nil)
+        lossSum += loss
+        report.terms += terms
+        if hasUpdate {
           learn(
-            checked, loss, from: first, to: end, memory, transposed, learnsInitialState: beginsWithLearned && first == 0,
-            &report)
+            steps, targets, (loss, terms), memory, learnsInitialState: beginsWithLearned && first == 0, &report)
         }
         update += 1
       } while end < t
@@ -349,85 +355,144 @@ private final class TrainerCore<Scalar: KernelScalar> {
   ) {
     weights.forward(
       batch(sequence, from: first, to: end), input(sequence, from: first), state: state,
-      output: memory.outputGradient, workspace: memory.workspace, dropout: nil)
+      output: nil, workspace: memory.workspace, dropout: nil)
   }
 
-  /// Forward and loss; leaves ∂(sum of losses)/∂output in `memory.outputGradient`.
-  private func pass(
-    _ sequence: CheckedSequence<Scalar>, _ targets: TrainingTargets<Scalar>, from first: Int, lossFrom begin: Int,
-    to end: Int, _ state: UnsafeMutablePointer<Scalar>, _ memory: StepMemory<Scalar>, dropout: DropoutKey?
-  ) -> (sum: Double, terms: Int) {
-    let architecture = weights.architecture
-    let batch = batch(sequence, from: first, to: end)
-    let (n, classes) = (sequence.rowCount, architecture.outputSize)
-    let isSingle = architecture.hasSingleStepOutput
-    let target = memory.outputGradient
-    weights.forward(
-      batch, input(sequence, from: first), state: state, output: target, workspace: memory.workspace, dropout: dropout)
+  /// Steps of one update: what its passes read.
+  private struct Window {
+    let batch: SequenceBatch
+    let input: PassInput<Scalar>
+    /// Rows of the output; those before `firstCounted` are there for the state alone.
+    let rowCount, firstCounted: Int
+    /// Of the targets: the one of row 0.
+    let firstTarget: Int
+    let isSingleStep: Bool
+    let dropout: DropoutKey?
 
-    // Losses of the rows of the output, one by one: each turns its row into its gradient.
-    let rowCount = isSingle ? n : batch.cellCount
-    let firstRow = isSingle ? 0 : first * n, firstCounted = isSingle ? 0 : (begin - first) * n
-    let parts = ThreadPool.parts(multiplyAdds: rowCount * classes * 16, units: rowCount / 8)
+    /// Whether a row of the output has a loss.
+    func counts(_ row: Int) -> Bool {
+      let n = batch.rowCount
+      return row >= firstCounted && (isSingleStep || batch.isActive(step: row / n, row: row % n))
+    }
+  }
+
+  private func window(
+    _ sequence: CheckedSequence<Scalar>, from first: Int, lossFrom begin: Int, to end: Int, dropout: DropoutKey?
+  ) -> Window {
+    let batch = batch(sequence, from: first, to: end), n = sequence.rowCount
+    let isSingle = weights.architecture.hasSingleStepOutput
+    return Window(
+      batch: batch, input: input(sequence, from: first), rowCount: isSingle ? n : batch.cellCount,
+      firstCounted: isSingle ? 0 : (begin - first) * n, firstTarget: isSingle ? 0 : first * n, isSingleStep: isSingle,
+      dropout: dropout)
+  }
+
+  /// Losses that count: of classes those that are not ignored, of values all.
+  private func termCount(_ window: Window, _ targets: TrainingTargets<Scalar>) -> Int {
+    var terms = 0
+    for row in window.firstCounted..<max(window.firstCounted, window.rowCount) where window.counts(row) {
+      switch (targets, options.loss) {
+      case (.classes(let classes), .crossEntropy(let ignoreIndex)):
+        terms += classes[window.firstTarget + row] == ignoreIndex ? 0 : 1
+      default: terms += weights.architecture.outputSize
+      }
+    }
+    return terms
+  }
+
+  /// Forward and loss, the sum over all terms. In training, also what of the backward pass belongs to the loss: ∂(mean loss)/∂output
+  /// in `memory.outputGradient`, or all of the output layer's where that is computed together with the loss.
+  ///
+  /// - Parameter scale: 1 / terms; nil for the loss alone.
+  private func pass(
+    _ window: Window, _ targets: TrainingTargets<Scalar>, _ state: UnsafeMutablePointer<Scalar>,
+    _ memory: StepMemory<Scalar>, scale: Double?
+  ) -> Double {
+    weights.forward(
+      window.batch, window.input, state: state, output: memory.outputGradient, workspace: memory.workspace,
+      dropout: window.dropout)
+    if let output = memory.outputGradient {
+      evaluate(window, targets, output, memory, scale: scale ?? 1)
+    } else {
+      runOutput(window, targets, memory, scale: scale, gradients: gradients.baseAddress)
+    }
+    // In the order of the rows, whoever computed them.
+    var sum = 0.0
+    for row in 0..<window.rowCount { sum += memory.rowLosses[row] }
+    return sum
+  }
+
+  /// Losses of the rows of the output, one by one: each turns its row into its gradient.
+  private func evaluate(
+    _ window: Window, _ targets: TrainingTargets<Scalar>, _ output: UnsafeMutablePointer<Scalar>,
+    _ memory: StepMemory<Scalar>, scale: Double
+  ) {
+    let classes = weights.architecture.outputSize
+    let parts = ThreadPool.parts(multiplyAdds: window.rowCount * classes * 16, units: window.rowCount / 8)
     ThreadPool.run(parts: parts) { part in
-      for row in slice(of: rowCount, part: part, parts: parts, unit: 8) {
-        let values = target + row * classes
-        let counts = row >= firstCounted && (isSingle || batch.isActive(step: row / n, row: row % n))
+      for row in slice(of: window.rowCount, part: part, parts: parts, unit: 8) {
+        let values = output + row * classes
         memory.rowLosses[row] = 0
-        memory.rowTerms[row] = 0
-        guard counts else {
+        guard window.counts(row) else {
           values.update(repeating: 0, count: classes)
           continue
         }
         switch (targets, options.loss) {
         case (.classes(let classTargets), .crossEntropy(let ignoreIndex)):
-          let classTarget = classTargets[firstRow + row]
-          let loss = CrossEntropy(ignoreIndex: ignoreIndex)
-          memory.rowTerms[row] = classTarget == ignoreIndex ? 0 : 1
-          memory.rowLosses[row] = loss.evaluateRow(
-            values, classes: classes, target: classTarget, weights: nil, gradient: values, scratch: values, scale: 1)
+          memory.rowLosses[row] = CrossEntropy(ignoreIndex: ignoreIndex).evaluateRow(
+            values, classes: classes, target: classTargets[window.firstTarget + row], weights: nil, gradient: values,
+            scratch: values, scale: scale)
         case (.values(let valueTargets), _):
-          memory.rowTerms[row] = classes
+          let factor = Scalar(2 * scale)
           var sum = 0.0
           for j in 0..<classes {
-            let difference = values[j] - valueTargets[(firstRow + row) * classes + j]
+            let difference = values[j] - valueTargets[(window.firstTarget + row) * classes + j]
             sum += Double(difference) * Double(difference)
-            values[j] = 2 * difference
+            values[j] = factor * difference
           }
           memory.rowLosses[row] = sum
         default: break
         }
       }
     }
-    // In the order of the rows, whoever computed them.
-    var sum = 0.0, terms = 0
-    for row in 0..<rowCount {
-      sum += memory.rowLosses[row]
-      terms += memory.rowTerms[row]
-    }
-    return (sum, terms)
+  }
+
+  /// The output layer together with its loss.
+  ///
+  /// - Parameter scale: nil for the losses alone.
+  private func runOutput(
+    _ window: Window, _ targets: TrainingTargets<Scalar>, _ memory: StepMemory<Scalar>, scale: Double?,
+    gradients: UnsafeMutablePointer<Scalar>?
+  ) {
+    guard let outputLoss = memory.outputLoss, let last = weights.instructions.last,
+      case .classes(let classes) = targets, case .crossEntropy(let ignoreIndex) = options.loss
+    else { return }
+    // What features are given has no gradient.
+    let isInput = weights.instructions[last.source].kind == .input
+    outputLoss.run(
+      rows: window.rowCount, input: weights.source(last.source, window.input, memory.workspace),
+      loss: CrossEntropy(ignoreIndex: ignoreIndex), losses: memory.rowLosses,
+      gradients: scale.map { scale in
+        OutputLoss.Gradients(
+          scale: scale, input: isInput ? nil : memory.backward?.nodeGradients[last.source],
+          transposed: isInput ? nil : memory.transposed?.linear[last.node], parameters: gradients)
+      }
+    ) { row in window.counts(row) ? classes[window.firstTarget + row] : nil }
   }
 
   /// Backward, clip, update.
   private func learn(
-    _ sequence: CheckedSequence<Scalar>, _ loss: (sum: Double, terms: Int), from first: Int, to end: Int,
-    _ memory: StepMemory<Scalar>, _ transposed: BackwardWeights<Scalar>, learnsInitialState: Bool,
-    _ report: inout StepReport
+    _ window: Window, _ targets: TrainingTargets<Scalar>, _ loss: (sum: Double, terms: Int), _ memory: StepMemory<Scalar>,
+    learnsInitialState: Bool, _ report: inout StepReport
   ) {
     let architecture = weights.architecture
-    let batch = batch(sequence, from: first, to: end)
-    guard let backward = memory.backward, let target = backward.nodeGradients[architecture.nodes.count - 1] else { return }
-    let count = (architecture.hasSingleStepOutput ? batch.rowCount : batch.cellCount) * architecture.outputSize
-    backward.clear()
-    // The gradient of the mean.
-    let scale = Scalar(1 / Double(loss.terms))
-    for i in 0..<count { target[i] = memory.outputGradient[i] * scale }
-    gradients.baseAddress.update(repeating: 0, count: gradients.count)
-    let dropout = DropoutKey(seed: options.dropoutSeed, step: stepCount, firstTime: UInt64(first))
+    guard let backward = memory.backward, let transposed = memory.transposed else { return }
+    memory.copyOutputGradient(window.rowCount * architecture.outputSize)
     weights.backward(
-      batch, input(sequence, from: first), workspace: memory.workspace, dropout: dropout, transposed: transposed,
+      window.batch, window.input, workspace: memory.workspace, dropout: window.dropout, transposed: transposed,
       into: backward, gradients: gradients.baseAddress, wantsInputGradient: false, learnsInitialState: learnsInitialState,
-      hiddenClip: options.hiddenClip ?? 0, flow: options.keepsGradientFlow ? flow?.begin(stepCount: batch.stepCount) : nil)
+      hiddenClip: options.hiddenClip ?? 0,
+      flow: options.keepsGradientFlow ? flow?.begin(stepCount: window.batch.stepCount) : nil)
 
     let tensors = architecture.parameters.map {
       UnsafeMutableBufferPointer(start: gradients.baseAddress + $0.offset, count: $0.count)
@@ -441,8 +506,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
       report.skipped += 1
       if report.skipped == 1 {
         report.nonFiniteParameter = clipped.nonFiniteIndex
-        report.nonFinite = firstNonFinite(
-          sequence, loss, batch, from: first, memory, backward, transposed, dropout, targetCount: count, scale: scale)
+        report.nonFinite = firstNonFinite(window, targets, loss, memory, backward, transposed)
       }
       return
     }
@@ -454,10 +518,10 @@ private final class TrainerCore<Scalar: KernelScalar> {
   /// Looks for the first number that went wrong: in the states, then the loss, then once more through the backward pass, with its
   /// norms.
   private func firstNonFinite(
-    _ sequence: CheckedSequence<Scalar>, _ loss: (sum: Double, terms: Int), _ batch: SequenceBatch, from first: Int,
-    _ memory: StepMemory<Scalar>, _ backward: BackwardWorkspace<Scalar>, _ transposed: BackwardWeights<Scalar>,
-    _ dropout: DropoutKey, targetCount: Int, scale: Scalar
+    _ window: Window, _ targets: TrainingTargets<Scalar>, _ loss: (sum: Double, terms: Int), _ memory: StepMemory<Scalar>,
+    _ backward: BackwardWorkspace<Scalar>, _ transposed: BackwardWeights<Scalar>
   ) -> NonFinite {
+    let batch = window.batch, first = batch.firstStep
     for (index, layer) in weights.layers.enumerated() {
       if let step = layer.firstNonFiniteStep(batch, memory.workspace.traces[index]) {
         return .forward(layer: index, step: first + step)
@@ -465,17 +529,18 @@ private final class TrainerCore<Scalar: KernelScalar> {
     }
     guard loss.sum.isFinite else { return .loss }
     let layers = weights.architecture.layerDirections
-    guard let norms = AlignedBuffer<Double>(count: layers * batch.stepCount),
-      let target = backward.nodeGradients[weights.architecture.nodes.count - 1]
-    else { return .gradient }
+    guard let norms = AlignedBuffer<Double>(count: layers * batch.stepCount) else { return .gradient }
     backward.clear()
-    for i in 0..<targetCount { target[i] = memory.outputGradient[i] * scale }
+    if memory.outputLoss == nil {
+      memory.copyOutputGradient(window.rowCount * weights.architecture.outputSize)
+    } else {
+      runOutput(window, targets, memory, scale: 1 / Double(loss.terms), gradients: nil)
+    }
     var flow = GradientFlow()
     flow.hidden = norms.buffer
     weights.backward(
-      batch, input(sequence, from: first), workspace: memory.workspace, dropout: dropout, transposed: transposed,
-      into: backward, gradients: nil, wantsInputGradient: false, learnsInitialState: false,
-      hiddenClip: options.hiddenClip ?? 0, flow: flow)
+      batch, window.input, workspace: memory.workspace, dropout: window.dropout, transposed: transposed, into: backward,
+      gradients: nil, wantsInputGradient: false, learnsInitialState: false, hiddenClip: options.hiddenClip ?? 0, flow: flow)
     for (index, layer) in weights.layers.enumerated().reversed() {
       let row = norms.baseAddress + index * batch.stepCount
       for step in 0..<batch.stepCount {
@@ -491,23 +556,42 @@ private final class TrainerCore<Scalar: KernelScalar> {
 private final class StepMemory<Scalar: KernelScalar> {
   let workspace: Workspace<Scalar>
   let backward: BackwardWorkspace<Scalar>?
-  /// The output, then ∂(sum of losses)/∂output, of the window.
-  var outputGradient: UnsafeMutablePointer<Scalar> { outputs.baseAddress }
+  let transposed: BackwardWeights<Scalar>?
+  /// The output layer together with the loss; nil where they are computed apart.
+  let outputLoss: OutputLoss<Scalar>?
+  /// Apart: the output, then ∂L/∂output, of the window.
+  let outputGradient: UnsafeMutablePointer<Scalar>?
   var rowLosses: UnsafeMutablePointer<Double> { losses.baseAddress }
-  var rowTerms: UnsafeMutablePointer<Int> { terms.baseAddress }
-  private let outputs: AlignedBuffer<Scalar>
+  private let outputs: AlignedBuffer<Scalar>?
   private let losses: AlignedBuffer<Double>
-  private let terms: AlignedBuffer<Int>
 
-  init(_ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, learns: Bool) throws(RNNError) {
+  init(
+    _ weights: Weights<Scalar>, stepCount: Int, rowCount: Int, learns: Bool, loss: TrainerOptions.Loss
+  ) throws(RNNError) {
     let architecture = weights.architecture
-    workspace = try Workspace(weights, stepCount: stepCount, rowCount: rowCount, keepsTrace: learns)
-    backward = learns ? try BackwardWorkspace(weights, stepCount: stepCount, rowCount: rowCount) : nil
     let rows = architecture.hasSingleStepOutput ? rowCount : try checkedProduct(stepCount, rowCount, of: "steps and rows")
-    outputs = try makeBuffer(
-      Scalar.self, count: try checkedProduct(rows, architecture.outputSize, of: "output"), for: "the output of a step")
+    if case .crossEntropy = loss {
+      outputLoss = try OutputLoss(weights, rowCount: rows, learns: learns)
+    } else {
+      outputLoss = nil
+    }
+    workspace = try Workspace(weights, stepCount: stepCount, rowCount: rowCount, keepsTrace: learns)
+    backward =
+      learns
+      ? try BackwardWorkspace(weights, stepCount: stepCount, rowCount: rowCount, beginsAtOutput: outputLoss == nil) : nil
+    transposed = learns ? try withNumericMode { () throws(RNNError) in try weights.backwardWeights() } : nil
+    outputs =
+      outputLoss == nil
+      ? try makeBuffer(
+        Scalar.self, count: try checkedProduct(rows, architecture.outputSize, of: "output"), for: "the output of a step") : nil
+    outputGradient = outputs?.baseAddress
     losses = try makeBuffer(Double.self, count: rows, for: "losses")
-    terms = try makeBuffer(Int.self, count: rows, for: "losses")
+  }
+
+  /// Puts ∂L/∂output where the backward pass begins; nothing where it does not begin there.
+  func copyOutputGradient(_ count: Int) {
+    guard let outputGradient, let target = backward?.nodeGradients.last ?? nil else { return }
+    target.update(from: outputGradient, count: count)
   }
 
   func fits(_ stepCount: Int, _ rowCount: Int, learns: Bool) -> Bool {

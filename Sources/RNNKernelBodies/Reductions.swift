@@ -117,29 +117,48 @@ extension KernelTarget {
     return lanes.folded()
   }
 
+  /// The largest of numbers, whatever the order; NaN does not count.
+  @inlinable @inline(__always)
+  static func largest(of values: UnsafePointer<Scalar>, columns: Int) -> Scalar {
+    // Four chains, since each comparison waits for the one before.
+    var (m0, m1) = (Vector(repeating: -Scalar.infinity), Vector(repeating: -Scalar.infinity))
+    var (m2, m3) = (m0, m1)
+    var c = 0
+    while c &+ 4 &* width <= columns {
+      m0 = larger(m0, load(values + c))
+      m1 = larger(m1, load(values + (c &+ width)))
+      m2 = larger(m2, load(values + (c &+ 2 &* width)))
+      m3 = larger(m3, load(values + (c &+ 3 &* width)))
+      c &+= 4 &* width
+    }
+    m0 = larger(larger(m0, m1), larger(m2, m3))
+    var result = -Scalar.infinity
+    var lane = 0
+    while lane < width {
+      result = m0[lane] > result ? m0[lane] : result
+      lane &+= 1
+    }
+    while c < columns {
+      result = values[c] > result ? values[c] : result
+      c &+= 1
+    }
+    return result
+  }
+
+  /// v where v > m, else m; NaN in v is not larger. By the sign of the difference, which is never a rounded one.
+  @inlinable @inline(__always)
+  static func larger(_ m: Vector, _ v: Vector) -> Vector {
+    let isLarger = signMask(bits(m - v)) & ~nanMask(v)
+    return vector((bits(v) & isLarger) | (bits(m) & ~isLarger))
+  }
+
   /// exponentials = e^(values - max), their sum in logical lanes, and max. May be in place. NaN passes to its element and to the
   /// sum.
   @inlinable @inline(__always)
   static func exponentials(
     of values: UnsafePointer<Scalar>, columns: Int, to exponentials: UnsafeMutablePointer<Scalar>
   ) -> (largest: Scalar, sum: Scalar) {
-    // Four chains: the largest of numbers does not depend on the order.
-    var (m0, m1, m2, m3) = (-Scalar.infinity, -Scalar.infinity, -Scalar.infinity, -Scalar.infinity)
-    var c = 0
-    while c &+ 4 <= columns {
-      m0 = values[c] > m0 ? values[c] : m0
-      m1 = values[c &+ 1] > m1 ? values[c &+ 1] : m1
-      m2 = values[c &+ 2] > m2 ? values[c &+ 2] : m2
-      m3 = values[c &+ 3] > m3 ? values[c &+ 3] : m3
-      c &+= 4
-    }
-    while c < columns {
-      m0 = values[c] > m0 ? values[c] : m0
-      c &+= 1
-    }
-    m0 = m1 > m0 ? m1 : m0
-    m2 = m3 > m2 ? m3 : m2
-    let largest = m2 > m0 ? m2 : m0
+    let largest = Self.largest(of: values, columns: columns)
     let maximum = Vector(repeating: largest)
     let sum = laneSum(columns: columns) { c, count in
       store(exponentialOfDifference(load(values + c, lanes: count), maximum), exponentials + c, lanes: count)

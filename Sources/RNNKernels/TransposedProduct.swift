@@ -8,14 +8,11 @@ public struct TransposedProduct<Scalar: KernelScalar> {
   /// [leftColumns.count, columns].
   public var output: UnsafeMutablePointer<Scalar>
   public var outputRowStride: Int
-  /// The sums go on from what is in `output`: those of rows that came before.
-  public var continues: Bool
 
   public init(
     leftColumns: Range<Int>, right: UnsafePointer<Scalar>, rightColumns: Int, rightRowStride: Int,
-    output: UnsafeMutablePointer<Scalar>, outputRowStride: Int, continues: Bool = false
+    output: UnsafeMutablePointer<Scalar>, outputRowStride: Int
   ) {
-    self.continues = continues
     self.leftColumns = leftColumns
     self.right = right
     self.rightColumns = rightColumns
@@ -38,7 +35,7 @@ public func multiplyTransposed<Scalar: KernelScalar>(
 ) {
   let all = products.filter { !multiplyTransposedByBLAS(rows: rows, left: left, leftRowStride: leftRowStride, $0) }
   guard rows > 0 else {
-    for product in all where !product.continues {
+    for product in all {
       for m in 0..<product.leftColumns.count {
         (product.output + m &* product.outputRowStride).update(repeating: 0, count: product.rightColumns)
       }
@@ -151,7 +148,7 @@ private func addBlock<Scalar: KernelScalar>(
         leftColumns: min(blockWidth, columns.count &- c), right: product.right + rows.lowerBound &* product.rightRowStride,
         rightColumns: product.rightColumns, rightRowStride: product.rightRowStride,
         output: product.output + (columns.lowerBound &- product.leftColumns.lowerBound &+ c) &* product.outputRowStride,
-        outputRowStride: product.outputRowStride, continues: product.continues || rows.lowerBound > 0))
+        outputRowStride: product.outputRowStride, continues: rows.lowerBound > 0))
     c &+= blockWidth
   }
 }
@@ -178,7 +175,7 @@ private func packBlocks<Scalar: KernelScalar>(
 
 /// `blockWidth` elements: a few vectors, where `update(from:count:)` would call memmove.
 @inline(__always)
-private func copyBlockRow<Scalar>(_ source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>) {
+public func copyBlockRow<Scalar>(_ source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>) {
   let from = UnsafeRawPointer(source), to = UnsafeMutableRawPointer(target)
   var byte = 0
   while byte < WeightGradientArguments<Scalar>.blockWidth &* MemoryLayout<Scalar>.stride {
@@ -196,6 +193,5 @@ private func multiplyTransposedByBLAS<Scalar: KernelScalar>(
     ProductArguments(
       rows: outputs, depth: rows, outputs: product.rightColumns, input: left + product.leftColumns.lowerBound, inputRowStride: 1,
       inputDepthStride: leftRowStride, weight: product.right, weightOutputStride: 1, weightDepthStride: product.rightRowStride,
-      start: product.continues ? UnsafePointer(product.output) : nil, startRowStride: product.outputRowStride,
-      output: product.output, outputRowStride: product.outputRowStride, order: .single))
+      start: nil, startRowStride: 0, output: product.output, outputRowStride: product.outputRowStride, order: .single))
 }

@@ -26,7 +26,8 @@ public enum ClipMode: Equatable, Sendable {
 
 /// Clipping of gradients. By a norm: times min(1, limit / (norm + 1e-6)). By value: to [-limit, limit].
 ///
-/// Norms are computed in double, so that squares of huge float gradients stay finite.
+/// Norms are computed in double, so that squares of huge float gradients stay finite; where those of double gradients do not, all are
+/// measured again relative to the largest.
 ///
 /// - SeeAlso: Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063.
 public struct GradientClipping: Equatable, Sendable {
@@ -59,28 +60,24 @@ public struct GradientClipping: Equatable, Sendable {
 
   /// Clips tensors, in place. Must run inside `withNumericMode`.
   func clip<Scalar: KernelScalar>(_ tensors: [UnsafeMutableBufferPointer<Scalar>]) -> ClipReport {
-    var report = ClipReport()
-    var total = 0.0
-    for (index, tensor) in tensors.enumerated() {
-      let part = powerSum(tensor)
-      if !part.isFinite, report.nonFiniteIndex == nil, tensor.contains(where: { !$0.isFinite }) {
-        report.nonFiniteIndex = index
-      }
-      let norm = root(part)
-      if norm > report.largestNorm || index == 0 { (report.largestIndex, report.largestNorm) = (index, norm) }
-      total = normType == .infinity ? max(total, part) : total + part
-      if part.isNaN { total = part }
-    }
-    report.totalNorm = root(total)
+    var report = measure(tensors, unit: 1)
     guard report.nonFiniteIndex == nil else { return report }
+    var unit = 1.0
+    if !report.totalNorm.isFinite {
+      // Every gradient is finite, so this is one, too.
+      unit = tensors.lazy.map { tensor in tensor.reduce(0) { max($0, Double(abs($1))) } }.max() ?? 1
+      report = measure(tensors, unit: unit)
+    }
     switch mode {
     case .globalNorm:
-      report.scale = factor(report.totalNorm)
+      report.scale = factor(relativeNorm: report.totalNorm, unit: unit)
       for tensor in tensors { scale(tensor, by: report.scale) }
     case .tensorNorm:
       for tensor in tensors {
         // Once more rather than kept: clipping takes no memory, and cannot fail.
-        let own = factor(root(powerSum(tensor)))
+        let norm = root(powerSum(tensor, unit: 1))
+        let own =
+          norm.isFinite ? factor(relativeNorm: norm, unit: 1) : factor(relativeNorm: root(powerSum(tensor, unit: unit)), unit: unit)
         report.scale = min(report.scale, own)
         scale(tensor, by: own)
       }
@@ -90,29 +87,56 @@ public struct GradientClipping: Equatable, Sendable {
         for i in tensor.indices { tensor[i] = tensor[i] > bound ? bound : tensor[i] < -bound ? -bound : tensor[i] }
       }
     }
+    // Norms of their own may be too large for a number, although the factors are known.
+    report.totalNorm *= unit
+    report.largestNorm *= unit
     return report
   }
 
-  /// What gradients of this norm are multiplied by; 1 if it is not finite.
-  private func factor(_ norm: Double) -> Double { norm.isFinite ? min(1, limit / (norm + 1e-6)) : 1 }
-
-  private func scale<Scalar: KernelScalar>(_ tensor: UnsafeMutableBufferPointer<Scalar>, by factor: Double) {
-    guard factor < 1 else { return }
-    let factor = Scalar(factor)
-    for i in tensor.indices { tensor[i] = tensor[i] * factor }
+  /// The norms of tensors divided by `unit`.
+  private func measure<Scalar: KernelScalar>(_ tensors: [UnsafeMutableBufferPointer<Scalar>], unit: Double) -> ClipReport {
+    var report = ClipReport()
+    var total = 0.0
+    for (index, tensor) in tensors.enumerated() {
+      let part = powerSum(tensor, unit: unit)
+      if !part.isFinite, report.nonFiniteIndex == nil, tensor.contains(where: { !$0.isFinite }) {
+        report.nonFiniteIndex = index
+      }
+      let norm = root(part)
+      if norm > report.largestNorm || index == 0 { (report.largestIndex, report.largestNorm) = (index, norm) }
+      total = normType == .infinity ? max(total, part) : total + part
+      if part.isNaN { total = part }
+    }
+    report.totalNorm = root(total)
+    return report
   }
 
-  /// Σ |g|^p, or the largest |g|.
-  private func powerSum<Scalar: KernelScalar>(_ tensor: UnsafeMutableBufferPointer<Scalar>) -> Double {
+  /// What gradients of the norm `relativeNorm` · `unit` are multiplied by.
+  private func factor(relativeNorm: Double, unit: Double) -> Double {
+    unit == 1 ? min(1, limit / (relativeNorm + 1e-6)) : relativeNorm > 0 ? min(1, limit / unit / relativeNorm) : 1
+  }
+
+  private func scale<Scalar: KernelScalar>(_ tensor: UnsafeMutableBufferPointer<Scalar>, by factor: Double) {
+    guard factor < 1, let values = tensor.baseAddress else { return }
+    let factor = Scalar(factor)
+    // Each number by itself, so threads change no bit. It comes from memory and goes there, as long as some ten products.
+    let parts = ThreadPool.parts(multiplyAdds: 10 &* tensor.count, units: tensor.count / 1024)
+    ThreadPool.run(parts: parts) { part in
+      for i in slice(of: tensor.count, part: part, parts: parts, unit: 1024) { values[i] = values[i] * factor }
+    }
+  }
+
+  /// Σ |g / unit|^p, or the largest |g / unit|.
+  private func powerSum<Scalar: KernelScalar>(_ tensor: UnsafeMutableBufferPointer<Scalar>, unit: Double) -> Double {
     guard let base = tensor.baseAddress, tensor.count > 0 else { return 0 }
-    if normType == 2 {
+    if normType == 2, unit == 1 {
       var sum = 0.0
       Scalar.kernels.sumOfSquares(SquareSumArguments(count: tensor.count, values: base, result: &sum))
       return sum
     }
     var sum = 0.0
     for value in tensor {
-      let magnitude = Double(abs(value))
+      let magnitude = Double(abs(value)) / unit
       if normType == .infinity {
         if magnitude > sum || magnitude.isNaN { sum = magnitude }
         if sum.isNaN { return sum }

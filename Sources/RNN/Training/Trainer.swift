@@ -299,7 +299,7 @@ private final class TrainerCore<Scalar: KernelScalar> {
         let hasUpdate = learns && terms > 0
         if hasUpdate {
           memory.backward?.clear()
-          gradients.baseAddress.update(repeating: 0, count: gradients.count)
+          clearGradients(memory)
         }
         let loss = pass(steps, targets, values, memory, scale: hasUpdate ? 1 / Double(terms) : nil)
         lossSum += loss
@@ -356,6 +356,13 @@ private final class TrainerCore<Scalar: KernelScalar> {
     weights.forward(
       batch(sequence, from: first, to: end), input(sequence, from: first), state: state,
       output: nil, workspace: memory.workspace, dropout: nil)
+  }
+
+  /// Zeros, but for the largest matrix where that is going to be overwritten anyway.
+  private func clearGradients(_ memory: StepMemory<Scalar>) {
+    let left = memory.outputLoss?.weightPlace ?? gradients.count..<gradients.count
+    gradients.baseAddress.update(repeating: 0, count: left.lowerBound)
+    (gradients.baseAddress + left.upperBound).update(repeating: 0, count: gradients.count - left.upperBound)
   }
 
   /// Steps of one update: what its passes read.
@@ -528,27 +535,49 @@ private final class TrainerCore<Scalar: KernelScalar> {
       }
     }
     guard loss.sum.isFinite else { return .loss }
-    let layers = weights.architecture.layerDirections
-    guard let norms = AlignedBuffer<Double>(count: layers * batch.stepCount) else { return .gradient }
+    let rows = weights.architecture.layerDirections * batch.stepCount
+    guard let norms = AlignedBuffer<Double>(count: rows), let smallNorms = AlignedBuffer<Double>(count: rows) else { return .gradient }
+    measure(norms, of: window, targets, loss.terms, memory, backward, transposed, times: 1)
+    // A norm is a root of squares, which overflow long before the numbers do. What the pass computes is proportional to the gradient that
+    // it begins with: the norm of numbers that are all finite stays below the limit where they are made smaller.
+    let small = 0x1p-512, limit = Double(Scalar.greatestFiniteMagnitude) * small
+    var isMeasuredSmall = false
+    for (index, layer) in weights.layers.enumerated().reversed() {
+      for step in 0..<batch.stepCount {
+        let t = layer.isReverse ? step : batch.stepCount - 1 - step
+        let place = index * batch.stepCount + t
+        if norms.baseAddress[place].isFinite { continue }
+        if Scalar.self == Double.self, !norms.baseAddress[place].isNaN {
+          if !isMeasuredSmall {
+            measure(smallNorms, of: window, targets, loss.terms, memory, backward, transposed, times: small)
+            isMeasuredSmall = true
+          }
+          if smallNorms.baseAddress[place] <= limit { continue }
+        }
+        return .backward(layer: index, step: first + t)
+      }
+    }
+    return .gradient
+  }
+
+  /// ||∂L/∂H_t|| of each layer and step of a backward pass, [layers and directions, T], for a loss `factor` times the mean.
+  private func measure(
+    _ norms: AlignedBuffer<Double>, of window: Window, _ targets: TrainingTargets<Scalar>, _ terms: Int,
+    _ memory: StepMemory<Scalar>, _ backward: BackwardWorkspace<Scalar>, _ transposed: BackwardWeights<Scalar>,
+    times factor: Double
+  ) {
     backward.clear()
     if memory.outputLoss == nil {
-      memory.copyOutputGradient(window.rowCount * weights.architecture.outputSize)
+      memory.copyOutputGradient(window.rowCount * weights.architecture.outputSize, times: Scalar(factor))
     } else {
-      runOutput(window, targets, memory, scale: 1 / Double(loss.terms), gradients: nil)
+      runOutput(window, targets, memory, scale: factor / Double(terms), gradients: nil)
     }
     var flow = GradientFlow()
     flow.hidden = norms.buffer
     weights.backward(
-      batch, window.input, workspace: memory.workspace, dropout: window.dropout, transposed: transposed, into: backward,
-      gradients: nil, wantsInputGradient: false, learnsInitialState: false, hiddenClip: options.hiddenClip ?? 0, flow: flow)
-    for (index, layer) in weights.layers.enumerated().reversed() {
-      let row = norms.baseAddress + index * batch.stepCount
-      for step in 0..<batch.stepCount {
-        let t = layer.isReverse ? step : batch.stepCount - 1 - step
-        if !row[t].isFinite { return .backward(layer: index, step: first + t) }
-      }
-    }
-    return .gradient
+      window.batch, window.input, workspace: memory.workspace, dropout: window.dropout, transposed: transposed, into: backward,
+      gradients: nil, wantsInputGradient: false, learnsInitialState: false, hiddenClip: (options.hiddenClip ?? 0) * factor,
+      flow: flow)
   }
 }
 
@@ -588,10 +617,10 @@ private final class StepMemory<Scalar: KernelScalar> {
     losses = try makeBuffer(Double.self, count: rows, for: "losses")
   }
 
-  /// Puts ∂L/∂output where the backward pass begins; nothing where it does not begin there.
-  func copyOutputGradient(_ count: Int) {
+  /// Puts ∂L/∂output, times `factor`, where the backward pass begins; nothing where it does not begin there.
+  func copyOutputGradient(_ count: Int, times factor: Scalar = 1) {
     guard let outputGradient, let target = backward?.nodeGradients.last ?? nil else { return }
-    target.update(from: outputGradient, count: count)
+    for i in 0..<count { target[i] = outputGradient[i] * factor }
   }
 
   func fits(_ stepCount: Int, _ rowCount: Int, learns: Bool) -> Bool {

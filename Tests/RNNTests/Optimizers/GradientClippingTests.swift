@@ -70,15 +70,26 @@ final class GradientClippingTests: XCTestCase {
     }
   }
 
-  func testATensorWhoseNormOverflowsLeavesTheOthersToTheirOwn() throws {
-    // The squares of 1e300 are beyond double: a norm that is not finite, of numbers that are.
+  /// The squares of 1e300 are beyond double, and so is the norm of two of the largest doubles.
+  func testFiniteGradientsAreClippedHoweverLargeTheyAre() throws {
+    for (large, normType) in [(1e300, 2.0), (1e300, 3), (1.7e308, 2), (1.7e308, 1)] {
+      let clipping = GradientClipping(limit: 1, normType: normType)
+      var tensors: [[Double]] = [[large, -large], [3, 4]]
+      let report = try clip(clipping, &tensors)
+      XCTAssertNil(report.nonFiniteIndex)
+      XCTAssertEqual(report.largestIndex, 0)
+      let norm = normType == 1 ? 2 : pow(2, 1 / normType)
+      XCTAssertEqual(tensors[0][0], 1 / norm, accuracy: 1e-14)
+      XCTAssertEqual(tensors[0][1], -1 / norm, accuracy: 1e-14)
+      if large == 1e300 { XCTAssertEqual(report.totalNorm, large * norm, accuracy: 1e286) }
+    }
     var tensors: [[Double]] = [[1e300, 1e300], [3, 4]]
     let report = try clip(GradientClipping(.tensorNorm, limit: 1), &tensors)
     XCTAssertNil(report.nonFiniteIndex)
-    assertSameBits(tensors[0], [1e300, 1e300])
+    XCTAssertEqual(tensors[0][0], 0.5.squareRoot(), accuracy: 1e-15)
     assertSameBits(tensors[1], [3, 4].map { $0 * (1 / (5 + 1e-6)) })
     _ = try clip(GradientClipping(.value, limit: 2), &tensors)
-    assertSameBits(tensors[0], [2, 2])
+    XCTAssertEqual(tensors[0][0], 0.5.squareRoot(), accuracy: 1e-15)
   }
 
   func testLimitsAreChecked() {

@@ -50,12 +50,15 @@ def parts(model, loss, x, targets, hx=None, lengths=None, step=None, first=0, sk
         mask[:skip] = False
     if loss == "cross_entropy":
         used = np.where(mask, targets, ignore_index)
-        value, gradient = losses.cross_entropy(y, used, reduction="sum", ignore_index=ignore_index)
+        value, gradient = losses.cross_entropy(y, used, ignore_index=ignore_index)
         terms = int((used != ignore_index).sum())
+        value *= terms
     else:
+        # The mean over what is not padding, which losses.mse does not know.
         value, gradient = losses.mse(y, np.where(mask[..., None], targets, y), reduction="sum")
         terms = int(mask.sum()) * y.shape[-1]
-    gradients = model.backward(tape, gradient * model.dtype.type(1 / terms))
+        gradient = gradient * model.dtype.type(1 / terms)
+    gradients = model.backward(tape, gradient)
     return value, terms, gradients.parameters, state
 
 
@@ -116,6 +119,59 @@ def test_losses_gradients_weights_and_states_are_those_of_the_parts(case, dtype,
         assert_same_bits(trainer.snapshot()(x)[0], by_parts(x)[0])
         assert type(trainer.snapshot()) is type(model)
         state = report.state
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "vocabulary, hidden, steps, rows, dtype",
+    # Blocks of rows, several and the last one shorter; classes that fill no whole vector; more columns than stay in the cache; one
+    # block of many groups.
+    [(6001, 13, 25, 40, "float32"), (6001, 5, 25, 40, "float64"), (1003, 400, 11, 200, "float32"), (5, 7, 30, 50, "float32")],
+)
+def test_the_output_layer_of_a_large_vocabulary_has_the_bits_of_the_parts(vocabulary, hidden, steps, rows, dtype, threads):
+    def classifier():
+        return librnn.Sequential(
+            [
+                librnn.Embedding(vocabulary, 6, seed=1, dtype=dtype),
+                librnn.GRU(6, hidden, seed=2, dtype=dtype),
+                librnn.Linear(hidden, vocabulary, seed=4, dtype=dtype),
+            ],
+            dtype=dtype,
+        )  # fmt: skip
+
+    before = librnn.get_num_threads()
+    librnn.set_num_threads(threads)
+    try:
+        model, by_parts = classifier(), classifier()
+        trainer = librnn.Trainer(model, "cross_entropy", optim.SGD(model, lr=0.1), ignore_index=3)
+        optimizer = optim.SGD(by_parts, lr=0.1)
+        lengths = np.random.default_rng(3).integers(1, steps + 1, rows)
+        for i in range(2):
+            x, targets = (tokens(steps, rows, vocabulary=vocabulary, seed=seed) for seed in (i, i + 9))
+            lengths_now = lengths if i else None
+            evaluated = trainer.evaluate(x, targets, lengths_now)
+            report = trainer.step(x, targets, lengths_now)
+            value, terms, gradients, _ = parts(
+                by_parts, "cross_entropy", x, targets, lengths=lengths_now, step=i, ignore_index=3
+            )
+            assert (evaluated.loss, evaluated.terms) == (report.loss, report.terms)
+            assert report.terms == terms and math.isclose(report.loss, value / terms, rel_tol=1e-13)
+            for name, value in trainer.gradients().items():
+                assert_same_bits(value, gradients[name], name)
+            optimizer.step(gradients)
+            assert_same_bits(model.state_dict(), by_parts.state_dict())
+    finally:
+        librnn.set_num_threads(before)
+
+
+def test_a_trainer_of_one_linear_layer_has_the_bits_of_the_parts():
+    model, by_parts = (librnn.Sequential([librnn.Linear(3, 70, seed=1)]) for _ in range(2))
+    trainer, optimizer = librnn.Trainer(model, "cross_entropy", optim.SGD(model, 0.5)), optim.SGD(by_parts, 0.5)
+    for i in range(2):
+        x, targets = randoms(9, 5, 3, seed=i), tokens(9, 5, vocabulary=70, seed=i)
+        assert trainer.evaluate(x, targets).loss == trainer.step(x, targets).loss
+        optimizer.step(parts(by_parts, "cross_entropy", x, targets)[2])
+        assert_same_bits(model.state_dict(), by_parts.state_dict())
 
 
 @pytest.mark.parametrize(

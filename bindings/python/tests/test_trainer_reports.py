@@ -132,6 +132,23 @@ def test_a_gradient_that_explodes_is_named_by_layer_and_step():
     assert "the gradient dL/dh of layer 0 is not finite at step 6" in report.message
 
 
+def test_gradients_whose_squares_overflow_are_finite():
+    """From step 4 down, dL/dh is about 1e4, 1e84, 1e164, 1e244 and infinite: h is 1e-300, 1e-220, 1e-140, 1e-60, 1e20."""
+    model = librnn.RNN(1, 1, nonlinearity="relu", dtype="float64")
+    values = {"weight_ih_l0": 1.0, "weight_hh_l0": 1e80, "bias_ih_l0": 0.0, "bias_hh_l0": 0.0}
+    model.load_state_dict({name: np.full(model.parameters[name].shape, value) for name, value in values.items()})
+    x = np.zeros((5, 1, 1))
+    x[0] = 1e-300
+    y = model(x)[0]
+    assert 0.9e20 < y[4, 0, 0] < 1.1e20
+    targets = y.copy()
+    targets[4] -= 32768.0
+    report = librnn.Trainer(model, "mse", optim.SGD(model, 0.1)).step(x, targets)
+    assert (report.skipped, report.non_finite, report.non_finite_layer) == (1, "backward", "layer 0")
+    assert report.non_finite_step == 0
+
+
+
 def test_an_epoch_says_why_updates_were_left_out():
     model = librnn.GRU(3, 4, seed=1)
     x, targets = data(model)

@@ -213,23 +213,23 @@ private func copyLine<Scalar: KernelScalar>(_ source: UnsafePointer<Scalar>, to 
   }
 }
 
-/// target[c, r] = source[r, c], in blocks of some rows and of a cache line of columns: all of a line is used while it is in the first-level
-/// cache, and what is written lies together.
+/// target[c, r] = source[r, c], a strip of rows at a time: along it the rows are read as streams, and what is written are whole cache
+/// lines.
 private func transpose<Scalar: KernelScalar>(
   _ source: UnsafePointer<Scalar>, rows: Int, rowStride: Int, columns: Int, columnStride: Int, to target: UnsafeMutablePointer<Scalar>,
   targetStride: Int
 ) {
   let size = MemoryLayout<Scalar>.stride
-  let side = 16 / size, lineWidth = 64 / size
+  let side = 16 / size, stripHeight = 64 / size
   let wholeRows = columnStride == 1 ? rows / side &* side : 0
   let wholeColumns = columns / side &* side
   var first = 0
-  while first < wholeColumns {
-    let end = min(first &+ lineWidth, wholeColumns)
-    var row = 0
-    while row < wholeRows {
-      var column = first
-      while column < end {
+  while first < wholeRows {
+    let end = min(first &+ stripHeight, wholeRows)
+    var column = 0
+    while column < wholeColumns {
+      var row = first
+      while row < end {
         let from = UnsafeRawPointer(source + (row &* rowStride &+ column))
         let to = UnsafeMutableRawPointer(target + (column &* targetStride &+ row))
         if size == 4 {
@@ -237,9 +237,9 @@ private func transpose<Scalar: KernelScalar>(
         } else {
           transposeTwo(from, rowBytes: rowStride &* size, to: to, targetBytes: targetStride &* size)
         }
-        column &+= side
+        row &+= side
       }
-      row &+= side
+      column &+= side
     }
     first = end
   }

@@ -6,18 +6,15 @@ import RNNKernels
 /// Every sum has the order that it has in the passes that are apart, so the bits are those of `forward`, ``CrossEntropy`` and
 /// `backward`, one after the other.
 ///
-/// Of a block, each thread takes some rows at a time, a group, from the logits to the gradient of the layer's input while they are in its
-/// second-level cache, and leaves their ∂L/∂logits as the weight gradient's kernel reads them. The gradient of the weight then is one
-/// product for the block.
+/// Of a block, each thread takes some rows at a time, a group, from the logits to the gradient of the layer's input, and leaves their
+/// ∂L/∂logits as the weight gradient's kernel reads them. The gradient of the weight then is one product for the block.
 final class OutputLoss<Scalar: KernelScalar> {
   /// Rows of a block, or bytes of one, whichever are more. Sums of a weight's gradient go through memory once for each block, and a block
   /// that stays in the third-level cache is not fetched from memory.
   private static var mostRows: Int { 384 }
   private static var mostBytes: Int { 8 << 20 }
-  /// Bytes of a group's logits; but of a weight that does not stay in a third-level cache more rows should use what is fetched.
-  private static var groupBytes: Int { 1 << 20 }
-  private static var largeWeightBytes: Int { 16 << 20 }
-  private static var largeWeightRows: Int { 96 }
+  /// Rows of a group: each uses all of the weight, which comes from the third-level cache or from memory.
+  private static var groupRows: Int { 96 }
   /// Of the layer's input, what a second-level cache holds while the blocks of ∂L/∂logits pass by.
   private static var inputBytes: Int { 640 << 10 }
   /// Columns of ∂L/∂logits that lie together.
@@ -55,9 +52,8 @@ final class OutputLoss<Scalar: KernelScalar> {
     let blocks = max(1, (rowCount + most - 1) / most)
     // Whole tiles of rows, and whole sets of lanes.
     blockRows = max(16, ((rowCount + blocks - 1) / blocks + 15) & ~15)
-    let isLarge = weight.outputs * weight.depth > Self.largeWeightBytes / size
-    groupRows = min(blockRows, max(16, isLarge ? Self.largeWeightRows : 0, Self.groupBytes / size / classes & ~7))
     threadCount = max(1, min(ThreadPool.limit, blockRows / 8))
+    groupRows = min(Self.groupRows, ((blockRows + threadCount - 1) / threadCount + 7) & ~7)
 
     var plan = MemoryPlan()
     let group = try plan.reserve(
@@ -156,20 +152,24 @@ final class OutputLoss<Scalar: KernelScalar> {
     if gradients.parameters != nil { packGradient(logits, group, of: block.count) }
   }
 
-  /// Copies ∂L/∂logits of some rows to their places in `gradientBlocks`.
+  /// Copies ∂L/∂logits of some rows to their places in `gradientBlocks`; two blocks at a time, a cache line of floats.
   private func packGradient(_ values: UnsafePointer<Scalar>, _ group: Range<Int>, of rows: Int) {
     let blockWidth = Self.blockWidth
     var column = 0
-    while column < classes {
+    while column &+ 2 &* blockWidth <= classes {
       let target = gradientBlocks + (column &* rows &+ group.lowerBound &* blockWidth)
-      if column &+ blockWidth <= classes {
-        for row in 0..<group.count { copyBlockRow(values + (row &* classes &+ column), to: target + row &* blockWidth) }
-      } else {
-        for row in 0..<group.count {
-          for c in 0..<classes &- column { target[row &* blockWidth &+ c] = values[row &* classes &+ column &+ c] }
-        }
+      let second = target + blockWidth &* rows
+      for row in 0..<group.count {
+        let line = values + (row &* classes &+ column)
+        copyBlockRow(line, to: target + row &* blockWidth)
+        copyBlockRow(line + blockWidth, to: second + row &* blockWidth)
       }
-      column &+= blockWidth
+      column &+= 2 &* blockWidth
+    }
+    // What is left over is less than two blocks.
+    for column in column..<classes {
+      let target = gradientBlocks + (column / blockWidth &* blockWidth &* rows &+ group.lowerBound &* blockWidth &+ column % blockWidth)
+      for row in 0..<group.count { target[row &* blockWidth] = values[row &* classes &+ column] }
     }
   }
 

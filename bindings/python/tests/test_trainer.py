@@ -311,6 +311,49 @@ def test_a_network_that_reads_features_and_tokens():
     assert isinstance(trainer.snapshot(), librnn.Network)
 
 
+# ------------------------------------------------------------------------------- the weights of the model
+
+
+def test_streams_and_tapes_keep_their_weights_while_a_trainer_goes_on():
+    """The memory of replaced weights is used again, but not while something reads it."""
+    model, copy = librnn.GRU(3, 20, seed=1), librnn.GRU(3, 20, seed=1)
+    trainer = librnn.Trainer(model, "mse", optim.SGD(model, 0.5))
+    x, targets = randoms(5, 2, 3), randoms(5, 2, 20)
+    kept = []
+    for _ in range(6):
+        copy.load_state_dict(model.state_dict())
+        kept.append((model.stream(), model.forward_train(x), copy.stream(), copy.forward_train(x)))
+        trainer.step(x, targets)
+    for stream, (y, _, tape), other_stream, (other_y, _, other_tape) in kept:
+        for t in range(5):
+            assert_same_bits(stream.step(x[t, 0]), other_stream.step(x[t, 0]))
+        gradients = model.backward(tape, y), copy.backward(other_tape, other_y)
+        assert_same_bits(*(gradient.parameters for gradient in gradients))
+    assert (kept[0][1][0] != kept[5][1][0]).any()
+
+
+def test_a_trainer_gives_its_weights_to_networks_with_its_parameters_and_to_no_other():
+    from librnn import _abi
+    from librnn.errors import check
+
+    model, other = librnn.GRU(3, 4, seed=1), librnn.GRU(3, 4, seed=2)
+    trainer = librnn.Trainer(model, "mse", optim.SGD(model, 0.5))
+    trainer.step(randoms(5, 2, 3), randoms(5, 2, 4))
+    check(_abi.rnn_trainer_update_network(trainer._trainer.value, other._network.value))
+    other._weights_changed()
+    assert_same_bits(other.state_dict(), model.state_dict())
+    for wrong, message in (
+        (librnn.GRU(3, 5, seed=1), r"the network has other parameters than the trainer \(RNN_ERROR_SHAPE\)"),
+        (librnn.LSTM(3, 3, seed=1), "RNN_ERROR_SHAPE"),
+        (librnn.GRU(3, 4, seed=1, dtype="float64"), "RNN_ERROR_DTYPE"),
+    ):
+        before = wrong.state_dict()
+        with pytest.raises(librnn.RNNError, match=message):
+            check(_abi.rnn_trainer_update_network(trainer._trainer.value, wrong._network.value))
+        wrong._weights_changed()
+        assert_same_bits(wrong.state_dict(), before)
+
+
 # ------------------------------------------------------------------------------------------ same bits
 
 THREADS = """

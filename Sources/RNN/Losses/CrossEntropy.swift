@@ -71,18 +71,24 @@ public struct CrossEntropy: Equatable, Sendable {
     }
     let rowTargets = UnsafeBufferPointer(rebasing: targets.prefix(rows))
     try check(classes: classes, targets: rowTargets, classWeights: classWeights?.baseAddress)
-    let needsScratch = rows > 0 && gradient == nil
-    let scratch = try makeBuffer(Scalar.self, count: needsScratch ? classes : 0, for: "cross-entropy")
+    // A logit costs about as much as some ten products.
+    let parts = ThreadPool.parts(multiplyAdds: 16 &* count, units: rows / 8)
+    let scratchCount = rows > 0 && gradient == nil ? try checkedProduct(parts, classes, of: "logits") : 0
+    let scratch = try makeBuffer(Scalar.self, count: scratchCount, for: "cross-entropy", isCleared: false)
     let rowLosses = try makeBuffer(Double.self, count: rows, for: "cross-entropy")
     withNumericMode {
       let weights = classWeights?.baseAddress
       let total = totalWeight(rowTargets, weights)
       let divisor = reduction == .mean ? total : 1
       if let values {
-        for row in 0..<rows {
-          rowLosses.baseAddress[row] = evaluateRow(
-            values + row * classes, classes: classes, target: rowTargets[row], weights: weights,
-            gradient: gradient?.baseAddress.map { $0 + row * classes }, scratch: scratch.baseAddress, scale: 1 / divisor)
+        // Each row by itself, so threads change no bit.
+        ThreadPool.run(parts: parts) { part in
+          let ownScratch = scratch.baseAddress + (scratchCount > 0 ? part * classes : 0)
+          for row in slice(of: rows, part: part, parts: parts, unit: 8) {
+            rowLosses.baseAddress[row] = evaluateRow(
+              values + row * classes, classes: classes, target: rowTargets[row], weights: weights,
+              gradient: gradient?.baseAddress.map { $0 + row * classes }, scratch: ownScratch, scale: 1 / divisor)
+          }
         }
       }
       if reduction == .none {

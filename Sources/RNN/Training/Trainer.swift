@@ -348,14 +348,14 @@ private final class TrainerCore<Scalar: KernelScalar> {
       tokens: sequence.tokens.map { $0 + row * weights.architecture.tokenCount })
   }
 
-  /// Brings the state forward, and nothing else.
+  /// Brings the state forward, and nothing else; of an output layer that has no state not even the output.
   private func advance(
     _ sequence: CheckedSequence<Scalar>, from first: Int, to end: Int, _ state: UnsafeMutablePointer<Scalar>,
     _ memory: StepMemory<Scalar>
   ) {
     weights.forward(
       batch(sequence, from: first, to: end), input(sequence, from: first), state: state,
-      output: nil, workspace: memory.workspace, dropout: nil)
+      output: memory.outputGradient, workspace: memory.workspace, dropout: nil)
   }
 
   /// Zeros, but for the largest matrix where that is going to be overwritten anyway.

@@ -1496,6 +1496,10 @@ typedef struct rnn_step_report {
 /**
  * Makes a trainer with a copy of the network's weights; the network itself does not change.
  *
+ * Its memory is that of a training pass and a backward pass of the last T and N, gradients and the optimizer's. Where the network ends with
+ * a linear layer and the loss is cross-entropy, logits and their gradients are there for blocks of at most 384 rows of the [T, N] (of more
+ * where a block has less than 8 MiB), whatever T and N.
+ *
  * @param options    NULL: cross-entropy, no clipping, full backpropagation.
  * @param optimizer  NULL: SGD with its defaults.
  * @return RNN_ERROR_INVALID_ARGUMENT. Thread-safe.

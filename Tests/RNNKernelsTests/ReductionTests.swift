@@ -76,6 +76,48 @@ final class ReductionTests: XCTestCase {
     }
   }
 
+  private func checkLargest<Scalar: KernelScalar>(_ type: Scalar.Type) {
+    var numbers = TestNumbers(seed: 7)
+    for set in InstructionSet.supported {
+      let kernels = Scalar.table(of: set)
+      // Around four vectors of each instruction set, the largest in every place.
+      for columns in [1, 2, 7, 15, 16, 17, 33, 63, 64, 65, 130] {
+        for place in 0..<columns {
+          var values = (0..<columns).map { _ in Scalar(numbers.next()) * 50 }
+          values[place] = 60
+          // What is not a number, of either sign, and infinities below are not larger.
+          if columns > 2 {
+            values[(place + 1) % columns] = place % 2 == 0 ? .nan : -.nan
+            values[(place + 2) % columns] = -.infinity
+          }
+          var exponentials = values, summary: [Scalar] = [0, 0]
+          kernels.softmax(
+            SoftmaxArguments(
+              rows: 1, columns: columns, values: values, valuesStride: columns, exponentials: &exponentials,
+              exponentialsStride: columns, summaries: &summary))
+          XCTAssertEqual(summary[0], 60, "\(set) \(columns) \(place)")
+          XCTAssertEqual(exponentials[place], 1)
+        }
+      }
+      for values in [[-Scalar.infinity, -.infinity], [.infinity, 3, .infinity], [-.greatestFiniteMagnitude, .greatestFiniteMagnitude]] {
+        for count in [values.count, 97] {
+          let row = (0..<count).map { values[$0 % values.count] }
+          var exponentials = row, summary: [Scalar] = [0, 0]
+          kernels.softmax(
+            SoftmaxArguments(
+              rows: 1, columns: count, values: row, valuesStride: count, exponentials: &exponentials, exponentialsStride: count,
+              summaries: &summary))
+          XCTAssertEqual(summary[0], values.max(), "\(set)")
+        }
+      }
+    }
+  }
+
+  func testTheLargestOfARowIsFoundInAnyPlaceAndNaNIsNotIt() {
+    checkLargest(Float.self)
+    checkLargest(Double.self)
+  }
+
   func testAddAddsRowsOfTheirOwnStrides() {
     func check<Scalar: KernelScalar>(_ type: Scalar.Type) {
       var numbers = TestNumbers(seed: 3)

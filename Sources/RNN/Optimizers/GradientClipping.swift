@@ -70,16 +70,15 @@ public struct GradientClipping: Equatable, Sendable {
     }
     switch mode {
     case .globalNorm:
-      report.scale = factor(relativeNorm: report.totalNorm, unit: unit)
-      for tensor in tensors { scale(tensor, by: report.scale) }
+      for tensor in tensors { report.scale = scale(tensor, norm: report.totalNorm, unit: unit) }
     case .tensorNorm:
       for tensor in tensors {
         // Once more rather than kept: clipping takes no memory, and cannot fail.
         let norm = root(powerSum(tensor, unit: 1))
         let own =
-          norm.isFinite ? factor(relativeNorm: norm, unit: 1) : factor(relativeNorm: root(powerSum(tensor, unit: unit)), unit: unit)
+          norm.isFinite
+          ? scale(tensor, norm: norm, unit: 1) : scale(tensor, norm: root(powerSum(tensor, unit: unit)), unit: unit)
         report.scale = min(report.scale, own)
-        scale(tensor, by: own)
       }
     case .value:
       let bound = Scalar(limit)
@@ -111,19 +110,26 @@ public struct GradientClipping: Equatable, Sendable {
     return report
   }
 
-  /// What gradients of the norm `relativeNorm` · `unit` are multiplied by.
-  private func factor(relativeNorm: Double, unit: Double) -> Double {
-    unit == 1 ? min(1, limit / (relativeNorm + 1e-6)) : relativeNorm > 0 ? min(1, limit / unit / relativeNorm) : 1
-  }
-
-  private func scale<Scalar: KernelScalar>(_ tensor: UnsafeMutableBufferPointer<Scalar>, by factor: Double) {
-    guard factor < 1, let values = tensor.baseAddress else { return }
-    let factor = Scalar(factor)
+  /// Multiplies by what gradients of the norm `norm` · `unit` are clipped with; returns it.
+  private func scale<Scalar: KernelScalar>(
+    _ tensor: UnsafeMutableBufferPointer<Scalar>, norm: Double, unit: Double
+  ) -> Double {
+    // Relative to the unit the factor is never too small for a number.
+    let relative = unit == 1 ? limit / (norm + 1e-6) : norm > 0 ? limit / norm : .infinity
+    let factor = min(1, relative / unit)
+    guard factor < 1, let values = tensor.baseAddress else { return factor }
+    let multiplier = Scalar(relative), divisor = Scalar(unit)
     // Each number by itself, so threads change no bit. It comes from memory and goes there, as long as some ten products.
     let parts = ThreadPool.parts(multiplyAdds: 10 &* tensor.count, units: tensor.count / 1024)
     ThreadPool.run(parts: parts) { part in
-      for i in slice(of: tensor.count, part: part, parts: parts, unit: 1024) { values[i] = values[i] * factor }
+      let own = slice(of: tensor.count, part: part, parts: parts, unit: 1024)
+      if unit == 1 {
+        for i in own { values[i] = values[i] * multiplier }
+      } else {
+        for i in own { values[i] = values[i] / divisor * multiplier }
+      }
     }
+    return factor
   }
 
   /// Σ |g / unit|^p, or the largest |g / unit|.

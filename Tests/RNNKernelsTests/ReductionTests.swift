@@ -83,12 +83,12 @@ final class ReductionTests: XCTestCase {
       // Around four vectors of each instruction set, the largest in every place.
       for columns in [1, 2, 7, 15, 16, 17, 33, 63, 64, 65, 130] {
         for place in 0..<columns {
-          var values = (0..<columns).map { _ in Scalar(numbers.next()) * 50 }
+          var values = (0..<columns).map { _ in Scalar(numbers.next() * 50) }
           values[place] = 60
           // What is not a number, of either sign, and infinities below are not larger.
           if columns > 2 {
-            values[(place + 1) % columns] = place % 2 == 0 ? .nan : -.nan
-            values[(place + 2) % columns] = -.infinity
+            values[(place + 1) % columns] = place % 2 == 0 ? Scalar.nan : -Scalar.nan
+            values[(place + 2) % columns] = -Scalar.infinity
           }
           var exponentials = values, summary: [Scalar] = [0, 0]
           kernels.softmax(
@@ -99,7 +99,10 @@ final class ReductionTests: XCTestCase {
           XCTAssertEqual(exponentials[place], 1)
         }
       }
-      for values in [[-Scalar.infinity, -.infinity], [.infinity, 3, .infinity], [-.greatestFiniteMagnitude, .greatestFiniteMagnitude]] {
+      let extremes: [[Scalar]] = [
+        [-.infinity, -.infinity], [.infinity, 3, .infinity], [-.greatestFiniteMagnitude, .greatestFiniteMagnitude],
+      ]
+      for values in extremes {
         for count in [values.count, 97] {
           let row = (0..<count).map { values[$0 % values.count] }
           var exponentials = row, summary: [Scalar] = [0, 0]

@@ -361,8 +361,14 @@ private final class TrainerCore<Scalar: KernelScalar> {
   /// Zeros, but for the largest matrix where that is going to be overwritten anyway.
   private func clearGradients(_ memory: StepMemory<Scalar>) {
     let left = memory.outputLoss?.weightPlace ?? gradients.count..<gradients.count
-    gradients.baseAddress.update(repeating: 0, count: left.lowerBound)
-    (gradients.baseAddress + left.upperBound).update(repeating: 0, count: gradients.count - left.upperBound)
+    for place in [0..<left.lowerBound, left.upperBound..<gradients.count] {
+      // A number that goes to memory costs as much as some four products.
+      let parts = ThreadPool.parts(multiplyAdds: 4 &* place.count, units: place.count / 4096)
+      ThreadPool.run(parts: parts) { part in
+        let own = slice(of: place.count, part: part, parts: parts, unit: 4096)
+        (gradients.baseAddress + place.lowerBound + own.lowerBound).update(repeating: 0, count: own.count)
+      }
+    }
   }
 
   /// Steps of one update: what its passes read.

@@ -157,7 +157,9 @@ class Trainer:
     """Trains a model.
 
     The trainer is the only writer of the model's weights while it is in use. The model has the new weights after each step;
-    its streams take them on with their next `reset`. A second thread that calls `step` waits for the first.
+    its streams take them on with their next `reset`. A second thread that calls `step` waits for the first. Where the model ends with
+    a Linear and the loss is cross-entropy, both are computed in blocks of rows: the logits of a large vocabulary are never in memory
+    for all steps.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ FUZZ_ARGS ?=
 build: ## build/librnn.so: optimised, needs no Swift where it runs
 	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/install-dependencies" >&2; exit 1; }
 	cmake -S . -B $(BUILD) $(if $(PYTHON3),-DPython3_EXECUTABLE=$(PYTHON3))
-	cmake --build $(BUILD) --target library python-step
+	cmake --build $(BUILD) --target library python-native
 
 test: ## everything: installs what the tests need (apt, pip), then Swift, C and Python tests
 	@$(MAKE) --no-print-directory dependencies

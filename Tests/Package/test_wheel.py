@@ -28,8 +28,8 @@ def test_wheel(folder, tmp_path):
     assert wheel.name.startswith("librnn-") and "-py3-none-" in wheel.name and "-any" not in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
     assert {"librnn/__init__.py", "librnn/py.typed", "librnn/librnn.so"} <= set(names)
-    native = (ROOT / "build" / "_native_step.abi3.so").exists()
-    assert ("librnn/_native_step.abi3.so" in names) == native
+    native = (ROOT / "build" / "_native.abi3.so").exists()
+    assert ("librnn/_native.abi3.so" in names) == native
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
 
     installed = tmp_path / "installed"
@@ -39,4 +39,4 @@ def test_wheel(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
-    assert done.stdout.split()[-1] == ("librnn._native_step" if native else "librnn._stepper")
+    assert done.stdout.split()[-1] == ("librnn._native" if native else "librnn._stepper")

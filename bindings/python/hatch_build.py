@@ -21,7 +21,7 @@ class LibraryHook(BuildHookInterface):
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["force_include"][str(library)] = "librnn/librnn.so"
-        extension = library.with_name("_native_step.abi3.so")
+        extension = library.with_name("_native.abi3.so")
         if extension.exists():
             build_data["force_include"][str(extension)] = f"librnn/{extension.name}"
 

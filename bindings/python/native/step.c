@@ -1,22 +1,5 @@
-/* The step of a stream for CPython: what Stream.step does, without ctypes.
- *
- * ctypes takes some 0.25 us for a call, and copying a row in and an array out takes 0.6 us more in Python: several times
- * what a step of a small network takes. This module does the same in 0.1 us. It is optional: without it, and for every
- * argument that it does not know, Stream.step of stream.py works. It knows nothing of librnn but the address of
- * rnn_stream_step and the stream's arrays, which Stream gives it.
- *
- * Limited API of Python 3.11, so that one file fits every later version.
- */
-#include <rnn.h> /* first: Python.h brings complex.h, whose I is a macro */
-#include <stdio.h> /* for NumPy: Python.h leaves it out in the limited API */
-#include <string.h>
-
-#define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
-#include <numpy/arrayobject.h>
+/* Stream.step for arguments that need no conversion. */
+#include "native.h"
 
 typedef rnn_status (*step_function)(rnn_stream *);
 
@@ -159,13 +142,8 @@ static PyObject *unbind_step(PyObject *self, PyObject *nothing) {
   Py_RETURN_NONE;
 }
 
-static void deallocate(PyObject *self) {
-  PyTypeObject *type = Py_TYPE(self);
-  unbind((Stepper *)self);
-  freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-  release(self);
-  Py_DECREF(type);
-}
+static void let_go(PyObject *self) { unbind((Stepper *)self); }
+static void deallocate(PyObject *self) { free_object(self, let_go); }
 
 static PyMethodDef methods[] = {
   {"step", (PyCFunction)(void (*)(void))step, METH_FASTCALL | METH_KEYWORDS, step_doc},
@@ -181,24 +159,6 @@ static PyType_Slot slots[] = {
   {0, NULL},
 };
 
-static PyType_Spec specification = {
-  "librnn._native_step.Stepper", (int)sizeof(Stepper), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+PyType_Spec stepper_specification = {
+  "librnn._native.Stepper", (int)sizeof(Stepper), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
 };
-
-static struct PyModuleDef definition = {
-  PyModuleDef_HEAD_INIT, "_native_step", "Stream.step without ctypes.", -1, NULL, NULL, NULL, NULL, NULL,
-};
-
-PyMODINIT_FUNC PyInit__native_step(void) {
-  import_array();
-  PyObject *module = PyModule_Create(&definition);
-  if (module == NULL) return NULL;
-  PyObject *type = PyType_FromSpec(&specification);
-  if (type == NULL || PyModule_AddObjectRef(module, "Stepper", type) < 0) {
-    Py_XDECREF(type);
-    Py_DECREF(module);
-    return NULL;
-  }
-  Py_DECREF(type);
-  return module;
-}

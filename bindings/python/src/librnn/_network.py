@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from ctypes import byref, c_size_t, c_void_p, create_string_buffer
+from ctypes import addressof, byref, c_size_t, c_void_p, create_string_buffer
 from typing import Any, Dict, Iterator, List, Mapping, MutableMapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
 from . import _abi
 from ._arrays import address, as_lengths, as_mask, floats, integers, real, show, unsigned
+from . import _extension
 from ._builder import choose
 from ._handle import Handle, create
 from ._mask import MaskRule
@@ -90,7 +91,7 @@ class Plan:
 
     __slots__ = (
         "key", "time", "batch", "input_count", "tokens_count", "output_shape", "output_count",
-        "state_shape", "state_count", "_states", "_parts", "slots",
+        "state_shape", "state_count", "_states", "_parts", "native", "slots",
     )  # fmt: skip
 
     def __init__(self, model: "Model", key: Key) -> None:
@@ -127,10 +128,20 @@ class Plan:
                 for info, shape in zip(states, shapes)
             ]
 
-        #: Of a call so small that copying costs less than asking NumPy for addresses: those that no call uses at the moment.
-        elements = self.input_count.value + self.tokens_count.value + self.output_count.value + self.state_count.value
         one_input = (model.input_size == 0) != (model._token_count == 0)
-        self.slots: Optional[List[Slot]] = [] if one_input and 0 < elements <= _SLOT_ELEMENTS else None
+        #: The extension module's run, for calls without lengths and options; None where there is none.
+        self.native: Any = None
+        if one_input and _extension.native is not None:
+            options = model._run_options
+            self.native = _extension.native.PlannedRun(
+                _extension.function_address(model._c_run), model._network.value or 0, time, batch,
+                self.tokens_count.value or self.input_count.value, model._token_count > 0, model.dtype == np.float64,
+                self.output_shape, self.state_shape if states else None,
+                0 if options is None else addressof(options._obj), options,
+            )  # fmt: skip
+        #: Without it, of a call so small that copying costs less than asking NumPy for addresses: those that no call uses at the moment.
+        elements = self.input_count.value + self.tokens_count.value + self.output_count.value + self.state_count.value
+        self.slots: Optional[List[Slot]] = [] if one_input and self.native is None and 0 < elements <= _SLOT_ELEMENTS else None
 
     def leaves(self, state: np.ndarray) -> List[np.ndarray]:
         """The states in an array of `state_shape`: views."""
@@ -503,6 +514,12 @@ class Model:
         """A call of the model once its arrays are checked: y, and the state as the caller gets it."""
         plan, x, tokens, initial, lengths = batch
         if mask is None and padding is None and padding_value == 0 and not zero_state_of_empty_rows and self._mask_rule is None:
+            if lengths is None and plan.native is not None:
+                result = plan.native.run(tokens if x is None else x, initial)
+                if result.__class__ is int:
+                    raise last_error(result)
+                y, state = result
+                return y, self._nest([] if state is None else plan.leaves(state))
             if plan.slots is None or lengths is not None:
                 y, leaves = self._run(plan, x, tokens, lengths, initial, self._run_options)
             else:

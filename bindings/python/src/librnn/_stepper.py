@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
 from ctypes import c_void_p
-from importlib.machinery import ExtensionFileLoader
-from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 
 from . import _abi
-from ._library import directories
+from ._extension import native
 from .errors import last_error
 
 _ndarray = np.ndarray
 _step = _abi.rnn_stream_step
-_FILE = "_native_step.abi3.so"
 
 
 class Stepper:
@@ -72,22 +66,4 @@ class Stepper:
         raise last_error(status)
 
 
-def _native() -> Iterator[type]:
-    """The extension module's class, if it is there and fits this Python: what is built with this package or library."""
-    if os.environ.get("LIBRNN_NATIVE_STEP") == "0" or sys.version_info < (3, 11):
-        return
-    name = f"{__package__}._native_step"
-    for path in (directory / _FILE for directory in directories(_abi.library)):
-        if not path.exists():
-            continue
-        loader = ExtensionFileLoader(name, str(path))
-        specification = importlib.util.spec_from_file_location(name, path, loader=loader)
-        try:
-            module = importlib.util.module_from_spec(specification)
-            loader.exec_module(module)
-        except (ImportError, RuntimeError):  # built for another machine, or for a NumPy that is newer than this one
-            continue
-        yield module.Stepper
-
-
-BestStepper: Any = next(_native(), Stepper)
+BestStepper: Any = Stepper if native is None else native.Stepper

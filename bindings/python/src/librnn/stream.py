@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _abi
 from ._arrays import INT64, address, floats, integers, positive, show, unsigned
+from ._extension import function_address
 from ._handle import Handle, create
 from ._stepper import BestStepper, Stepper
 from .errors import argument_error, check, shape_error
@@ -68,8 +69,7 @@ class Stream(Stepper if TYPE_CHECKING else BestStepper):
         bound = self._features if self._features is not None else self.tokens
         assert bound is not None
         self.input: np.ndarray = bound
-        step = ctypes.cast(_abi.rnn_stream_step, c_void_p).value
-        self._bind_step(step, self._handle.value, self.input, self.output)
+        self._bind_step(function_address(_abi.rnn_stream_step), self._handle.value, self.input, self.output)
 
     def _bind(self, function: Any, dtype: np.dtype, width: int) -> np.ndarray:
         """An array [N, width] on the stream's memory, which it keeps alive."""

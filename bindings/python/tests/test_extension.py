@@ -1,6 +1,5 @@
-"""The two ways of a stream's step, through the extension module and through ctypes, are one function."""
+"""Calls through the extension module and through ctypes are the same: steps of streams, runs of models."""
 
-import ctypes
 import gc
 import inspect
 import os
@@ -16,11 +15,12 @@ import pytest
 
 import librnn
 from helpers import DTYPES, assert_same_bits, python, randoms
-from librnn import _abi, _stepper
+from librnn import _abi, _extension, _stepper
+from librnn._extension import function_address
 
 NATIVE = _stepper.BestStepper is not _stepper.Stepper
 needs_native = pytest.mark.skipif(
-    not NATIVE, reason="no _native_step.abi3.so: it was built without the headers of Python 3.11 and NumPy"
+    not NATIVE, reason="no _native.abi3.so: librnn was built without the headers of Python 3.11 and NumPy"
 )
 
 
@@ -29,8 +29,7 @@ class ThroughCtypes(_stepper.Stepper):
 
     def __init__(self, stream):
         self._stream = stream
-        step = ctypes.cast(_abi.rnn_stream_step, ctypes.c_void_p).value
-        self._bind_step(step, stream._handle.value, stream.input, stream.output)
+        self._bind_step(function_address(_abi.rnn_stream_step), stream._handle.value, stream.input, stream.output)
 
     def _step_any(self, x=None, tokens=None):
         return self._stream._step_any(x, tokens)
@@ -179,24 +178,123 @@ def test_other_threads_run_during_a_step():
 
 def test_the_environment_chooses_ctypes():
     code = "import librnn.stream as s, librnn._stepper as b; print(s.Stream.__mro__[1] is b.Stepper)"
-    assert python(code, LIBRNN_NATIVE_STEP="0").strip() == "True"
+    assert python(code, LIBRNN_NATIVE="0").strip() == "True"
 
 
 @needs_native
 def test_a_module_that_cannot_be_loaded_is_passed_over(tmp_path):
     """As one that was built for another machine, beside a library that is taken."""
     (tmp_path / "librnn.so").symlink_to(Path(_abi.library._name).absolute())
-    (tmp_path / "_native_step.abi3.so").write_bytes(b"\x7fELF nothing")
+    (tmp_path / "_native.abi3.so").write_bytes(b"\x7fELF nothing")
     code = "import librnn, numpy as np; print(librnn.GRU(2, 3, seed=1).stream().step(np.ones((1, 2), 'f')).shape)"
     assert python(code, LIBRNN_LIBRARY=str(tmp_path / "librnn.so")).strip() == "(1, 3)"
 
 
+# --------------------------------------------------------------------------------------------- runs
+
+
+def runs():
+    """Models, and an x in each form that they take."""
+    lstm = lambda **keywords: librnn.LSTM(4, 5, 2, seed=1, **keywords)  # noqa: E731
+    yield lstm, randoms(6, 3, 4)
+    yield lambda: lstm(dtype="float64", bidirectional=True), randoms(6, 3, 4, dtype="float64")
+    yield lambda: lstm(batch_first=True), randoms(3, 6, 4)
+    yield lambda: librnn.RNN(4, 5, bidirectional=True, hidden_size_reverse=3, seed=1), randoms(6, 4)
+    yield lambda: librnn.GRU(4, 5, learn_initial_state=True, seed=1), randoms(6, 2, 4)
+    yield lambda: librnn.Sequential([librnn.Embedding(9, 3, seed=1), librnn.GRU(3, 2, seed=2), librnn.LastStep()]), np.arange(12).reshape(6, 2) % 9
+    yield lambda: librnn.Sequential([librnn.Linear(4, 2, seed=3)]), randoms(6, 2, 4)
+    yield lambda: librnn.GRU(4, 5, seed=1), np.zeros((0, 2, 4), np.float32)
+
+
 @needs_native
-def test_the_tests_of_streams_pass_through_ctypes_too():
+def test_runs_through_the_module_and_through_ctypes_give_the_same_arrays(monkeypatch):
+    for make, x in runs():
+        native = make()
+        first = native(x)
+        second = native(x, first[1])
+        assert all(plan.native is not None for plan in native._plans.values())
+        with monkeypatch.context() as patch:
+            patch.setattr(librnn._extension, "native", None)
+            other = make()
+            assert_same_bits(first, other(x))
+            assert_same_bits(second, other(x, first[1]))
+            assert all(plan.native is None for plan in other._plans.values())
+        strided = np.repeat(x, 2, axis=0)[::2]
+        assert_same_bits(native(strided), first)
+        if x.dtype.kind == "f":
+            assert_same_bits(native(x.astype(x.dtype.newbyteorder())), first)
+        if x.dtype == np.float32:
+            assert_same_bits(native(x.astype(np.float64)), first)
+        assert_same_bits(native(x.tolist()) if x.size else first, first)
+
+
+@needs_native
+def test_a_run_of_a_closed_model_says_so():
+    model = librnn.GRU(4, 5, seed=1)
+    x = randoms(6, 2, 4)
+    model(x)
+    model.close()
+    with pytest.raises(librnn.RNNError) as error:
+        model(x)
+    assert error.value.status == "RNN_ERROR_INVALID_HANDLE"
+
+
+@needs_native
+def test_a_run_refuses_what_it_was_not_planned_for():
+    model = librnn.LSTM(4, 5, seed=1)
+    x = randoms(6, 2, 4)
+    model(x)
+    (plan,) = model._plans.values()
+    state = np.zeros(plan.state_shape, np.float32)
+    read_only = state.copy()
+    read_only.flags.writeable = False
+    for wrong in ((x[:5], None), (x.astype(np.float64), None), (x[:, ::-1], None), ("x", None), (None, None), (x, state[:1]),
+                  (x, state.astype(np.float64)), (x, read_only), (x, "h"), (x,), ()):  # fmt: skip
+        with pytest.raises(TypeError):
+            plan.native.run(*wrong)
+    y, same = plan.native.run(x, state)
+    assert same is state and y.shape == (6, 2, 5)
+    for wrong in ((), (1, 2), (0, 0, 1, 1, 4, False, False, (1,) * 5, None, 0, None), (0, 0, 1, 1, 4, False, False, (-1,), None, 0, None),
+                  (0, 0, 1, 1, 4, False, False, None, None, 0, None), ("f", 0, 1, 1, 4, False, False, (1,), None, 0, None)):  # fmt: skip
+        with pytest.raises((TypeError, ValueError)):
+            _extension.native.PlannedRun(*wrong)
+
+
+@needs_native
+def test_runs_leave_no_reference_behind():
+    model = librnn.LSTM(4, 5, seed=1)
+    x = randoms(6, 2, 4)
+
+    def calls():
+        for _ in range(200):
+            y, state = model(x)
+            model(x, state)
+            with pytest.raises(librnn.RNNError):
+                model(x[:, :, :2])
+
+    calls()
+    (plan,) = model._plans.values()
+    count = sys.getrefcount(x), sys.getrefcount(plan.native)
+    tracemalloc.start()
+    try:
+        calls()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        calls()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < 4096
+    finally:
+        tracemalloc.stop()
+    assert count == (sys.getrefcount(x), sys.getrefcount(plan.native))
+
+
+@needs_native
+def test_the_tests_of_calls_pass_through_ctypes_too():
     """The suite itself uses the extension module where it is there."""
     folder = Path(__file__).parent
+    names = ["test_stream.py", "test_calls.py", "test_forward.py"]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "test_stream.py")],
-        env={**os.environ, "LIBRNN_NATIVE_STEP": "0"}, capture_output=True, text=True,
-    )
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(folder / name) for name in names)],
+        env={**os.environ, "LIBRNN_NATIVE": "0"}, capture_output=True, text=True,
+    )  # fmt: skip
     assert result.returncode == 0, result.stdout[-2000:]

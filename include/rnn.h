@@ -1294,7 +1294,7 @@ typedef struct rnn_clip_report {
   size_t struct_size;
   /** Norm of all gradients together, before clipping. */
   double total_norm;
-  /** What every gradient was multiplied by: min(1, max_norm / (total_norm + 1e-6)); 1 if the norm is not finite. Of
+  /** What every gradient was multiplied by: min(1, max_norm / (total_norm + 1e-6)); 1 with non_finite. Of
    *  rnn_gradients_clip_each the smallest. */
   double scale;
   /** The tensor with the largest norm, and that norm. */
@@ -1311,7 +1311,7 @@ typedef struct rnn_clip_report {
 /**
  * Clips gradients by their global norm, in place, as PyTorch's clip_grad_norm_ does.
  *
- * The sums are in double: squares of huge gradients do not overflow.
+ * The sums are in double, and of huge double gradients relative to the largest: squares do not overflow.
  *
  * @param gradients     [tensor_count] pointers to tensors.
  * @param counts        [tensor_count]: elements of each.

@@ -5,7 +5,7 @@ public struct ClipReport: Equatable, Sendable {
   /// Norm of all gradients together, before clipping.
   public var totalNorm = 0.0
   /// What every gradient was multiplied by; the smallest where each tensor has its own, and 1 where elements are clipped. 1
-  /// where the norm is not finite.
+  /// where a gradient is not finite.
   public var scale = 1.0
   /// The tensor with the largest norm, and that norm.
   public var largestIndex = 0

@@ -23,7 +23,7 @@ class ClipReport:
     total_norm : float
         Norm of all gradients together, before clipping.
     scale : float
-        What every gradient was multiplied by; 1 if there was nothing to clip, or the norm is not finite. Of
+        What every gradient was multiplied by; 1 if there was nothing to clip, or a gradient is not finite. Of
         `clip_grad_norm_each` the smallest; of `clip_grad_value` 1.
     largest : str or None
         Name of the gradient with the largest norm.
@@ -49,7 +49,7 @@ GradientsToClip = Union[Mapping[str, np.ndarray], Gradients]
 def clip_grad_norm(gradients: GradientsToClip, max_norm: float, norm_type: float = 2.0) -> ClipReport:
     """Clip gradients together, in place: each times ``min(1, max_norm / (total_norm + 1e-6))``, as PyTorch does.
 
-    The norm is computed in double, so that large float32 gradients do not overflow it.
+    The norm is computed in double, and of huge float64 gradients relative to the largest, so that no square overflows.
 
     Parameters
     ----------

@@ -40,6 +40,11 @@ public struct LaneSums<T: KernelTarget> {
 public func columnSumsBody<T: KernelTarget>(_ target: T.Type, _ a: ColumnSumArguments<T.Scalar>) {
   let logicalLanes = T.Vector.Scalar.reductionLanes
   var column = 0
+  // The rows of a lane are far apart: of each several vectors, which lie together.
+  while column &+ 4 &* T.width <= a.columns {
+    columnSums(FourColumns<T>.self, a, column: column)
+    column &+= 4 &* T.width
+  }
   while column < a.columns {
     let count = min(T.width, a.columns &- column)
     let values = a.values + column
@@ -61,6 +66,33 @@ public func columnSumsBody<T: KernelTarget>(_ target: T.Type, _ a: ColumnSumArgu
     T.store(eight(0) + eight(1), a.sums + column, lanes: count)
     column &+= T.width
   }
+}
+
+/// The same of whole vectors side by side.
+@_alwaysEmitIntoClient @inline(__always)
+func columnSums<Columns: ColumnTile>(
+  _ kind: Columns.Type, _ a: ColumnSumArguments<Columns.Scalar>, column: Int
+) {
+  let logicalLanes = Columns.Target.Vector.Scalar.reductionLanes
+  let values = a.values + column
+  @inline(__always) func lane(_ l: Int) -> Columns {
+    var sum = Columns.zero
+    var row = l
+    while row < a.rows {
+      sum.add(Columns(values + row &* a.valuesStride))
+      row &+= logicalLanes
+    }
+    return sum
+  }
+  @inline(__always) func sum(_ first: Columns, _ second: Columns) -> Columns {
+    var sum = first
+    sum.add(second)
+    return sum
+  }
+  @inline(__always) func pair(_ l: Int) -> Columns { logicalLanes == 16 ? sum(lane(l), lane(l &+ 8)) : lane(l) }
+  @inline(__always) func four(_ l: Int) -> Columns { sum(pair(l), pair(l &+ 4)) }
+  @inline(__always) func eight(_ l: Int) -> Columns { sum(four(l), four(l &+ 2)) }
+  sum(eight(0), eight(1)).store(a.sums + column)
 }
 
 /// Σ values², in double and 8 lanes: squares of any float are in range.

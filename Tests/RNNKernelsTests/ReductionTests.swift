@@ -8,7 +8,7 @@ final class ReductionTests: XCTestCase {
     func check<Scalar: KernelScalar>(_ type: Scalar.Type, lanes laneCount: Int) {
       var numbers = TestNumbers(seed: 1)
       for rows in [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 50] {
-        for columns in [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33] {
+        for columns in [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33, 64, 83, 131] {
           let stride = columns + 2
           let values: [Scalar] = numbers.array(rows * stride + 1)
           var expected = [Scalar](repeating: 77, count: columns + 3)

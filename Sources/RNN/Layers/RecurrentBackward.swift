@@ -309,16 +309,30 @@ extension RecurrentWeights {
     }
     guard places.biasIH >= 0 else { return }
     let biasGradient = gradients + places.biasIH
-    kernels.columnSums(
-      ColumnSumArguments(rows: rows, columns: width, values: gateGradients, valuesStride: width, sums: biasGradient))
+    sumColumns(kernels, rows: rows, columns: width, gateGradients, into: biasGradient)
     guard places.biasHH >= 0 else { return }
     let recurrentBiasGradient = gradients + places.biasHH
     recurrentBiasGradient.update(from: biasGradient, count: width)
     if cell == .gru(.resetAfter) {
+      sumColumns(
+        kernels, rows: rows, columns: h, scratch.recurrentTermGradient,
+        into: recurrentBiasGradient + CellKind.candidateGate &* h)
+    }
+  }
+
+  /// sums[j] = Σ_r values[r, j], on as many threads as the work deserves.
+  private func sumColumns(
+    _ kernels: borrowing KernelTable<Scalar>, rows: Int, columns: Int, _ values: UnsafePointer<Scalar>,
+    into sums: UnsafeMutablePointer<Scalar>
+  ) {
+    // An addition that waits for memory costs about as much as ten products.
+    let parts = ThreadPool.parts(multiplyAdds: 10 &* rows &* columns, units: columns / 64)
+    let kernels = copy kernels
+    ThreadPool.run(parts: parts) { part in
+      let own = slice(of: columns, part: part, parts: parts, unit: 64)
       kernels.columnSums(
         ColumnSumArguments(
-          rows: rows, columns: h, values: scratch.recurrentTermGradient, valuesStride: h,
-          sums: recurrentBiasGradient + CellKind.candidateGate &* h))
+          rows: rows, columns: own.count, values: values + own.lowerBound, valuesStride: columns, sums: sums + own.lowerBound))
     }
   }
 

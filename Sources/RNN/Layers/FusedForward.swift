@@ -1,4 +1,5 @@
 import RNNKernels
+internal import Glibc
 
 /// Memory of fused steps, for the largest layer: W is H with padding.
 struct FusedScratch<Scalar: KernelScalar> {
@@ -109,19 +110,45 @@ extension RecurrentWeights {
   private static var sharedStepWork: Int { 48 << 10 }
 
   private func sharing(_ batch: SequenceBatch, _ layout: FusedLayout, most: Int) -> Sharing {
-    let n = batch.rowCount, stepWork = n &* gateWidth &* stateSize
     let rowParts = threadParts(batch)
-    let panelParts = min(ThreadPool.parts(multiplyAdds: batch.stepCount &* stepWork, units: layout.panelCount), most)
-    guard panelParts > 1, stepWork >= Self.sharedStepWork, ThreadPool.maySynchronize else {
-      return rowParts > 1 ? .rows(parts: rowParts) : .none
-    }
+    let panelParts = min(panelParts(batch, panelCount: layout.panelCount), most)
+    guard panelParts > 1, ThreadPool.maySynchronize else { return rowParts > 1 ? .rows(parts: rowParts) : .none }
     if rowParts == 1 { return .panels(parts: panelParts) }
-    // The work of the thread that has most of it, as a part of the whole; waiting costs some 5 percent.
-    let largest = (0..<rowParts).reduce(0) { max($0, slice(of: n, part: $1, parts: rowParts, unit: 8).count) }
-    let byRows = Double(largest) / Double(n)
-    let panels = (layout.panelCount + panelParts - 1) / panelParts
-    let byPanels = 1.05 * Double(panels) / Double(layout.panelCount)
+    if let t = getenv("RNN_SHARE"), t[0] == 112 { return .panels(parts: panelParts) }
+    let byRows = rowShare(batch.rowCount, parts: rowParts), byPanels = panelShare(layout.panelCount, parts: panelParts)
     return byPanels < byRows ? .panels(parts: panelParts) : .rows(parts: rowParts)
+  }
+
+  /// Threads for the panels of a layer, if its steps are worth waiting in.
+  private func panelParts(_ batch: SequenceBatch, panelCount: Int) -> Int {
+    let stepWork = batch.rowCount &* gateWidth &* stateSize
+    guard stepWork >= Self.sharedStepWork else { return 1 }
+    return ThreadPool.parts(multiplyAdds: batch.stepCount &* stepWork, units: panelCount)
+  }
+
+  /// The work of the thread that has most of it, as a part of the whole.
+  private func rowShare(_ rowCount: Int, parts: Int) -> Double {
+    let largest = (0..<parts).reduce(0) { max($0, slice(of: rowCount, part: $1, parts: parts, unit: 8).count) }
+    return Double(largest) / Double(rowCount)
+  }
+
+  /// The same of panels, where waiting costs some 5 percent.
+  private func panelShare(_ panelCount: Int, parts: Int) -> Double {
+    1.05 * Double((panelCount + parts - 1) / parts) / Double(panelCount)
+  }
+
+  /// Multiply-adds of a layer's step on the thread that has most of them, where threads share the layer's product and steps out.
+  func sharedWork(stepCount: Int, rowCount: Int) -> Double {
+    let batch = SequenceBatch(stepCount: stepCount, rowCount: rowCount)
+    let rowParts = threadParts(batch)
+    var share = rowParts > 1 ? rowShare(rowCount, parts: rowParts) : 1
+    if fusedCell != nil {
+      let panelCount = (hiddenSize + 15) / 16, parts = panelParts(batch, panelCount: panelCount)
+      if parts > 1 { share = min(share, panelShare(panelCount, parts: parts)) }
+    }
+    let inputWork = rowCount &* gateWidth &* inputSize, steps = rowCount &* gateWidth &* stateSize
+    let inputParts = ThreadPool.parts(multiplyAdds: stepCount &* inputWork, units: batch.cellCount / 8)
+    return Double(inputWork) / Double(inputParts) + Double(steps) * share
   }
 
   /// Steps on threads that share panels. If one of them keeps the others waiting, the caller goes on alone.

@@ -1,4 +1,3 @@
-internal import Glibc
 import RNNKernels
 import Synchronization
 
@@ -136,15 +135,35 @@ extension Weights {
     layers[first.firstLayer..<first.firstLayer &+ first.chainLayerCount]
   }
 
-  /// Steps of a chunk of this chain, and how many threads share it; nil if another way is faster.
+  /// What handing over a chunk costs, in multiply-adds: some 1.5 µs.
+  private static var handOverWork: Int { 64 << 10 }
+
+  /// Steps of a chunk of this chain, and how many threads share it; nil if another way is faster (docs/performance.md, Threads).
   func wavefrontShape(
     _ first: Instruction<Scalar>, stepCount: Int, rowCount: Int
   ) -> (chunk: Int, threads: Int)? {
-    let work = chainLayers(first).reduce(0) { $0 &+ stepCount &* rowCount &* $1.gateWidth &* ($1.stateSize &+ $1.inputSize) }
-    let threads = ThreadPool.parts(multiplyAdds: work, units: first.chainLayerCount)
+    guard ThreadPool.limit > 1, stepCount > 1 else { return nil }
+    // Multiply-adds of a step: of all layers, of the largest, and of the thread that has most where layers share theirs out.
+    var stepWork = 0, largest = 0, shared = 0.0
+    for layer in chainLayers(first) {
+      let work = rowCount &* layer.gateWidth &* (layer.stateSize &+ layer.inputSize)
+      stepWork &+= work
+      largest = max(largest, work)
+      shared += layer.sharedWork(stepCount: stepCount, rowCount: rowCount)
+    }
+    let threads = ThreadPool.parts(multiplyAdds: stepCount &* stepWork, units: first.chainLayerCount)
     guard threads > 1 else { return nil }
-    guard let text = getenv("RNN_WAVE"), let chunk = Int(String(cString: text)), chunk > 0 else { return nil }
-    return (min(chunk, stepCount), threads)
+
+    // Threads wait while the first chunks go up, and at each chunk for a moment: between both lies the least.
+    let steps = Double(stepCount), fill = Double(threads &- 1)
+    let best = (Double(Self.handOverWork) * steps / fill * Double(first.chainLayerCount) / Double(stepWork)).squareRoot()
+    // With few rows, whole register tiles of the input's product.
+    var unit = rowCount < 8 ? 4 : 1
+    while unit > 1, unit / 2 &* rowCount % 4 == 0 { unit /= 2 }
+    let chunk = min(max(unit, (Int(best) &+ unit / 2) / unit &* unit), stepCount)
+    let longest = max(Double(stepWork) / Double(threads), Double(largest)) * (1 + fill * Double(chunk) / steps)
+    // Sharing a layer out loses some 10 percent to tiles of fewer rows, and to threads that wait before and after its product.
+    return longest < 1.1 * shared ? (chunk, threads) : nil
   }
 
   /// All layers of the chain that begins with `first`; false, and nothing is done, if threads had better not or the pool is busy.

@@ -1,5 +1,4 @@
 import RNNKernels
-internal import Glibc
 
 /// Memory of fused steps, for the largest layer: W is H with padding.
 struct FusedScratch<Scalar: KernelScalar> {
@@ -19,7 +18,7 @@ struct FusedScratchPlan {
     let width = FusedLayout.largestStateWidth(units: layer.hiddenSize)
     stateCount = max(stateCount, try checkedProduct(rowCount, width, of: "the state of a layer"))
     // At most one thread for eight rows, or for a panel.
-    partCount = max(partCount, rowCount / 8 + 1, min(ThreadPool.limit, width / 16))
+    partCount = max(partCount, rowCount / 4 + 1, min(ThreadPool.limit, width / 16))
   }
 
   /// - Parameter first: What all offsets count from.
@@ -49,17 +48,6 @@ extension RecurrentWeights {
     guard steps > 0 else { return }
     let layout = fused.layout
     let width = layout.stateWidth, rowWidth = layout.rowWidth
-    // X W_x + b of all steps.
-    if usesThreads {
-      fused.inputWeight?.multiplyOnThreads(
-        kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
-        output: gates, outputRowStride: rowWidth)
-    } else {
-      fused.inputWeight?.multiply(
-        kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
-        output: gates, outputRowStride: rowWidth)
-    }
-
     // Without padding the states are where the caller has them.
     let isInPlace = width == h
     let first = isInPlace ? hidden : scratch.hidden, cells = isInPlace ? cell : scratch.cell
@@ -73,23 +61,49 @@ extension RecurrentWeights {
     arguments.outputStepStride = n &* outputStride
     arguments.outputRowStride = outputStride
     if isReverse {
-      arguments.x += (steps &- 1) &* arguments.xStepStride
       arguments.output = output + (steps &- 1) &* arguments.outputStepStride
-      arguments.xStepStride = 0 &- arguments.xStepStride
       arguments.outputStepStride = 0 &- arguments.outputStepStride
     }
-    switch usesThreads ? sharing(batch, layout, most: scratch.partCount) : .none {
-    case .rows(let parts):
+    let sharing = usesThreads ? sharing(batch, layout, most: scratch.partCount) : .none
+    if let parts = sharing.rowParts, parts > 1 || !usesThreads || inputParts(batch) == 1,
+      let blockSteps = blockSteps(batch, layout, parts: parts)
+    {
       let kernels = copy kernels
       let whole = arguments
       ThreadPool.run(parts: parts) { part in
-        kernels.fusedSequence(whole.rows(slice(of: n, part: part, parts: parts, unit: 8), part: part))
+        let own = slice(of: n, part: part, parts: parts, unit: 1)
+        advance(
+          kernels, batch, fused, whole.rows(own, part: part), rows: own, blockSteps: blockSteps, input: input,
+          gates: gates + own.lowerBound &* steps &* rowWidth)
       }
-    case .panels(let parts):
-      let done = sharePanels(kernels, arguments, parts: parts)
-      if done < steps { kernels.fusedSequence(arguments.steps(from: done)) }
-    case .none:
-      kernels.fusedSequence(arguments)
+    } else {
+      // X W_x + b of all steps.
+      if usesThreads {
+        fused.inputWeight?.multiplyOnThreads(
+          kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
+          output: gates, outputRowStride: rowWidth)
+      } else {
+        fused.inputWeight?.multiply(
+          kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
+          output: gates, outputRowStride: rowWidth)
+      }
+      if isReverse {
+        arguments.x += (steps &- 1) &* arguments.xStepStride
+        arguments.xStepStride = 0 &- arguments.xStepStride
+      }
+      switch sharing {
+      case .rows(let parts):
+        let kernels = copy kernels
+        let whole = arguments
+        ThreadPool.run(parts: parts) { part in
+          kernels.fusedSequence(whole.rows(slice(of: n, part: part, parts: parts, unit: 1), part: part))
+        }
+      case .panels(let parts):
+        let done = sharePanels(kernels, arguments, parts: parts)
+        if done < steps { kernels.fusedSequence(arguments.steps(from: done)) }
+      case .none:
+        kernels.fusedSequence(arguments)
+      }
     }
 
     let final = steps & 1 == 1 ? scratch.nextHidden : first
@@ -104,19 +118,86 @@ extension RecurrentWeights {
     case rows(parts: Int)
     /// Each has panels of its own, whose weights stay in its cache; all wait for each other in every step.
     case panels(parts: Int)
+
+    /// Threads that have rows of their own.
+    var rowParts: Int? {
+      switch self {
+      case .none: 1
+      case .rows(let parts): parts
+      case .panels: nil
+      }
+    }
+  }
+
+  /// Bytes of X W_x + b that a thread computes at once, before the steps that read them: they stay in its second-level cache.
+  private static var blockSize: Int { 512 << 10 }
+
+  /// Steps of such a block, where threads have rows of their own; nil where X W_x + b of all steps is better computed first.
+  private func blockSteps(_ batch: SequenceBatch, _ layout: FusedLayout, parts: Int) -> Int? {
+    // A deep product goes over all rows with a part of the weights at a time.
+    guard inputSize <= 2048 else { return nil }
+    let rows = (batch.rowCount &+ parts &- 1) / parts
+    let blockRows = min(max(Self.blockSize / (layout.rowWidth &* MemoryLayout<Scalar>.stride), 128), 512)
+    var steps = max(1, blockRows / rows)
+    // Beside its sums a thread has a copy of its rows of the input, so that they are one matrix.
+    if parts > 1 { steps = min(steps, batch.stepCount &* layout.rowWidth / (layout.rowWidth &+ inputSize)) }
+    return steps > 0 && steps < batch.stepCount ? steps : nil
+  }
+
+  /// All steps of some rows on one thread, block by block.
+  ///
+  /// - Parameters:
+  ///   - arguments: Of these rows, but for X W_x + b.
+  ///   - gates: Room for X W_x + b of these rows in all steps.
+  private func advance(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ fused: FusedWeights<Scalar>.Layer,
+    _ arguments: FusedArguments<Scalar>, rows: Range<Int>, blockSteps: Int, input: UnsafePointer<Scalar>,
+    gates: UnsafeMutablePointer<Scalar>
+  ) {
+    let (n, steps) = (batch.rowCount, batch.stepCount)
+    let stepSize = rows.count &* fused.layout.rowWidth, inputCount = rows.count &* inputSize
+    let copy = gates + blockSteps &* stepSize
+    var done = 0
+    while done < steps {
+      let count = min(blockSteps, steps &- done)
+      let first = isReverse ? steps &- done &- count : done
+      var source = input + (first &* n &+ rows.lowerBound) &* inputSize
+      if rows.count < n {
+        for step in 0..<count { (copy + step &* inputCount).update(from: source + step &* n &* inputSize, count: inputCount) }
+        source = UnsafePointer(copy)
+      }
+      fused.inputWeight?.multiply(
+        kernels, rows: count &* rows.count, input: source, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
+        output: gates, outputRowStride: fused.layout.rowWidth)
+      var block = arguments.steps(from: done)
+      block.steps = count
+      block.x = UnsafePointer(isReverse ? gates + (count &- 1) &* stepSize : gates)
+      block.xStepStride = isReverse ? 0 &- stepSize : stepSize
+      kernels.fusedSequence(block)
+      done &+= count
+    }
   }
 
   /// Multiply-adds of a step from which on its panels are shared: some 1 µs on one thread, where waiting takes 0.2.
   private static var sharedStepWork: Int { 48 << 10 }
 
   private func sharing(_ batch: SequenceBatch, _ layout: FusedLayout, most: Int) -> Sharing {
-    let rowParts = threadParts(batch)
+    let rowParts = fusedRowParts(batch)
     let panelParts = min(panelParts(batch, panelCount: layout.panelCount), most)
     guard panelParts > 1, ThreadPool.maySynchronize else { return rowParts > 1 ? .rows(parts: rowParts) : .none }
     if rowParts == 1 { return .panels(parts: panelParts) }
-    if let t = getenv("RNN_SHARE"), t[0] == 112 { return .panels(parts: panelParts) }
     let byRows = rowShare(batch.rowCount, parts: rowParts), byPanels = panelShare(layout.panelCount, parts: panelParts)
     return byPanels < byRows ? .panels(parts: panelParts) : .rows(parts: rowParts)
+  }
+
+  /// Threads with rows of their own; with fewer than four, reading weights is the work.
+  private func fusedRowParts(_ batch: SequenceBatch) -> Int {
+    ThreadPool.parts(multiplyAdds: batch.cellCount &* gateWidth &* stateSize, units: batch.rowCount / 4)
+  }
+
+  /// Threads for X W_x + b of all steps.
+  private func inputParts(_ batch: SequenceBatch) -> Int {
+    ThreadPool.parts(multiplyAdds: batch.cellCount &* gateWidth &* inputSize, units: batch.cellCount / 8)
   }
 
   /// Threads for the panels of a layer, if its steps are worth waiting in.
@@ -128,8 +209,9 @@ extension RecurrentWeights {
 
   /// The work of the thread that has most of it, as a part of the whole.
   private func rowShare(_ rowCount: Int, parts: Int) -> Double {
-    let largest = (0..<parts).reduce(0) { max($0, slice(of: rowCount, part: $1, parts: parts, unit: 8).count) }
-    return Double(largest) / Double(rowCount)
+    let rows = (rowCount + parts - 1) / parts
+    // Seven rows are two tiles of four.
+    return Double(rows == 7 ? 8 : rows) / Double(rowCount)
   }
 
   /// The same of panels, where waiting costs some 5 percent.
@@ -140,15 +222,14 @@ extension RecurrentWeights {
   /// Multiply-adds of a layer's step on the thread that has most of them, where threads share the layer's product and steps out.
   func sharedWork(stepCount: Int, rowCount: Int) -> Double {
     let batch = SequenceBatch(stepCount: stepCount, rowCount: rowCount)
-    let rowParts = threadParts(batch)
+    let rowParts = fusedCell == nil ? threadParts(batch) : fusedRowParts(batch)
     var share = rowParts > 1 ? rowShare(rowCount, parts: rowParts) : 1
     if fusedCell != nil {
       let panelCount = (hiddenSize + 15) / 16, parts = panelParts(batch, panelCount: panelCount)
       if parts > 1 { share = min(share, panelShare(panelCount, parts: parts)) }
     }
     let inputWork = rowCount &* gateWidth &* inputSize, steps = rowCount &* gateWidth &* stateSize
-    let inputParts = ThreadPool.parts(multiplyAdds: stepCount &* inputWork, units: batch.cellCount / 8)
-    return Double(inputWork) / Double(inputParts) + Double(steps) * share
+    return Double(inputWork) / Double(inputParts(batch)) + Double(steps) * share
   }
 
   /// Steps on threads that share panels. If one of them keeps the others waiting, the caller goes on alone.

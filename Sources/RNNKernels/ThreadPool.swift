@@ -86,15 +86,25 @@ public enum ThreadPool {
     return memory
   }()
 
-  /// Calls `body` once for each part, on as many threads, and returns when all are done.
+  /// Calls `body` once for each part, on as many threads if they come, and returns when all are done.
   ///
   /// - Parameter parts: At most `limit`; 1 runs on the caller alone.
   public static func run(parts: Int, _ body: (Int) -> Void) {
-    if parts > 1, runTogether(parts: parts, patience: nil, body) { return }
+    if parts > 1 {
+      let next = Atomic<Int>(0)
+      let isDone = runWithHelpers(parts: parts, patience: nil) { _ in
+        while true {
+          let part = next.wrappingAdd(1, ordering: .relaxed).oldValue
+          guard part < parts else { return }
+          body(part)
+        }
+      }
+      if isDone { return }
+    }
     for part in 0..<parts { body(part) }
   }
 
-  /// `run` for parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
+  /// For parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
   /// a thread cannot be had.
   ///
   /// - Parameter patience: Nanoseconds that the caller, when it is done, waits for the others before they are ``late``; nil where nobody
@@ -136,7 +146,7 @@ public enum ThreadPool {
   ///   - parts: Threads at most, the caller's included, which is part 0. Each calls `body` once, if it comes.
   ///   - patience: As for `runTogether`.
   /// - Returns: false, and nothing is done, if the pool is busy.
-  public static func runWithHelpers(parts: Int, patience: UInt64, _ body: (Int) -> Void) -> Bool {
+  public static func runWithHelpers(parts: Int, patience: UInt64?, _ body: (Int) -> Void) -> Bool {
     withoutActuallyEscaping(body) { call in
       withUnsafePointer(to: call) { pointer in
         guard begin() else { return false }
@@ -153,8 +163,8 @@ public enum ThreadPool {
         }
         call(0)
         let helpers = shared.pointee.entry.exchange(number << 16 | closed, ordering: .acquiringAndReleasing) & closed
-        wait(patience) { shared.pointee.left.load(ordering: .acquiring) == helpers }
-        if lateThreads == lateBefore { wasPunctual() }
+        wait(patience ?? .max) { shared.pointee.left.load(ordering: .acquiring) == helpers }
+        if patience != nil, lateThreads == lateBefore { wasPunctual() }
         return true
       }
     }

@@ -17,7 +17,7 @@ struct FusedScratchPlan {
     guard layer.fusedCell != nil else { return }
     let width = FusedLayout.largestStateWidth(units: layer.hiddenSize)
     stateCount = max(stateCount, try checkedProduct(rowCount, width, of: "the state of a layer"))
-    // At most one thread for eight rows, or for a panel.
+    // At most one thread for four rows, or for a panel.
     partCount = max(partCount, rowCount / 4 + 1, min(ThreadPool.limit, width / 16))
   }
 
@@ -76,6 +76,10 @@ extension RecurrentWeights {
           kernels, batch, fused, whole.rows(own, part: part), rows: own, blockSteps: blockSteps, input: input,
           gates: gates + own.lowerBound &* steps &* rowWidth)
       }
+    } else if case .none = sharing, usesThreads,
+      runAhead(kernels, batch, fused, arguments, input: input, gates: gates)
+    {
+      // Both are done.
     } else {
       // X W_x + b of all steps.
       if usesThreads {
@@ -156,26 +160,71 @@ extension RecurrentWeights {
   ) {
     let (n, steps) = (batch.rowCount, batch.stepCount)
     let stepSize = rows.count &* fused.layout.rowWidth, inputCount = rows.count &* inputSize
-    let copy = gates + blockSteps &* stepSize
+    let inputCopy = gates + blockSteps &* stepSize
     var done = 0
     while done < steps {
       let count = min(blockSteps, steps &- done)
       let first = isReverse ? steps &- done &- count : done
       var source = input + (first &* n &+ rows.lowerBound) &* inputSize
       if rows.count < n {
-        for step in 0..<count { (copy + step &* inputCount).update(from: source + step &* n &* inputSize, count: inputCount) }
-        source = UnsafePointer(copy)
+        for step in 0..<count { (inputCopy + step &* inputCount).update(from: source + step &* n &* inputSize, count: inputCount) }
+        source = UnsafePointer(inputCopy)
       }
       fused.inputWeight?.multiply(
         kernels, rows: count &* rows.count, input: source, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
         output: gates, outputRowStride: fused.layout.rowWidth)
-      var block = arguments.steps(from: done)
-      block.steps = count
-      block.x = UnsafePointer(isReverse ? gates + (count &- 1) &* stepSize : gates)
-      block.xStepStride = isReverse ? 0 &- stepSize : stepSize
-      kernels.fusedSequence(block)
+      kernels.fusedSequence(block(arguments, from: done, count: count, x: gates))
       done &+= count
     }
+  }
+
+  /// Steps that are too small to be shared out: one thread computes X W_x + b, and another the steps behind it, chunk by chunk.
+  ///
+  /// - Returns: false, and nothing is done, where that does not pay or the pool is busy.
+  private func runAhead(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ fused: FusedWeights<Scalar>.Layer,
+    _ arguments: FusedArguments<Scalar>, input: UnsafePointer<Scalar>, gates: UnsafeMutablePointer<Scalar>
+  ) -> Bool {
+    let (n, steps) = (batch.rowCount, batch.stepCount)
+    let inputWork = n &* gateWidth &* inputSize, stepWork = n &* gateWidth &* stateSize
+    guard ThreadPool.parts(multiplyAdds: steps &* (inputWork &+ stepWork), units: 2) == 2, ThreadPool.maySynchronize else { return false }
+    let chunk = ChainProgress.chunk(stepCount: steps, rowCount: n, stepWork: (inputWork &+ stepWork) / 2, threads: 2)
+    // The product's multiply-adds take half the time of those of a row.
+    let product = Double(inputWork) / 2, row = Double(stepWork)
+    let longest = max(product, row) * (1 + Double(chunk) / Double(steps))
+    guard 1.1 * longest < product / Double(inputParts(batch)) + row else { return false }
+
+    let chunks = (steps &+ chunk &- 1) / chunk
+    let rowWidth = fused.layout.rowWidth
+    let kernels = copy kernels
+    return withUnsafeTemporaryAllocation(byteCount: 2 * ChainProgress.lineSize, alignment: ChainProgress.lineSize) { memory in
+      guard let base = memory.baseAddress else { return false }
+      let progress = ChainProgress(base, layers: 2)
+      return progress.run(chunks: chunks, threads: 2, chunkWork: chunk &* (inputWork &+ stepWork)) { _, layer, index in
+        let done = index &* chunk, count = min(chunk, steps &- done)
+        let first = isReverse ? steps &- done &- count : done
+        let sums = gates + first &* n &* rowWidth
+        if layer == 0 {
+          fused.inputWeight?.multiply(
+            kernels, rows: count &* n, input: input + first &* n &* inputSize, inputRowStride: inputSize, start: fused.bias,
+            startRowStride: 0, output: sums, outputRowStride: rowWidth)
+        } else {
+          kernels.fusedSequence(block(arguments, from: done, count: count, x: sums))
+        }
+      }
+    }
+  }
+
+  /// Some of a sequence's steps, from X W_x + b of these alone, in the order of time.
+  private func block(
+    _ arguments: FusedArguments<Scalar>, from first: Int, count: Int, x: UnsafePointer<Scalar>
+  ) -> FusedArguments<Scalar> {
+    let stepSize = arguments.rows &* arguments.xRowStride
+    var block = arguments.steps(from: first)
+    block.steps = count
+    block.x = isReverse ? x + (count &- 1) &* stepSize : x
+    block.xStepStride = isReverse ? 0 &- stepSize : stepSize
+    return block
   }
 
   /// Multiply-adds of a step from which on its panels are shared: some 1 µs on one thread, where waiting takes 0.2.

@@ -47,7 +47,7 @@ struct ChainProgress: @unchecked Sendable {
   ///   - compute: Called with the thread, below `threads`, and the layer and chunk to compute.
   func run(chunks: Int, threads: Int, chunkWork: Int, _ compute: (_ thread: Int, _ layer: Int, _ chunk: Int) -> Void) -> Bool {
     // More than a thread takes for a chunk, even from memory.
-    let patience = UInt64(50_000 &+ chunkWork / 4)
+    let patience = UInt64(truncatingIfNeeded: 50_000 &+ chunkWork / 4)
     let lateThreads = ThreadPool.lateThreads
     return ThreadPool.runWithHelpers(parts: threads, patience: patience) { thread in
       var own = 0

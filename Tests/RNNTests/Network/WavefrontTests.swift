@@ -79,7 +79,7 @@ final class WavefrontTests: XCTestCase {
     XCTAssertEqual(try chains([input, (lstm(1), ["n0"])]), [[0, 0], [0, 0]])
     XCTAssertEqual(try chains([input, (lstm(3), ["n0"])]), [[0, 0], [1, 3]])
     XCTAssertEqual(
-      try chains([input, (lstm(1), ["n0"]), (.dropout(0.5), ["n1"]), (lstm(2), ["n2"]), (.dropout(0.5), ["n3"])]),
+      try chains([input, (lstm(1), ["n0"]), (.dropout(probability: 0.5), ["n1"]), (lstm(2), ["n2"]), (.dropout(probability: 0.5), ["n3"])]),
       [[0, 0], [3, 3], [0, 0], [1, 2], [0, 0]])
     // Both read the input; neither waits for the other, and the sum reads both.
     XCTAssertEqual(

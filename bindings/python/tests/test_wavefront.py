@@ -1,4 +1,4 @@
-"""Layers above one another on several threads: whoever computes which chunk of which layer, the bits are those of one thread."""
+"""Layers on several threads: whoever computes which chunk, rows or panels of which layer, the bits are those of one thread."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +52,18 @@ def test_sizes_that_vectors_do_not_divide(size):
         x = randoms(151, 2, 7)
         hx = random_state(model, 2)
         assert_threads_change_nothing(lambda: model(x, hx), f"{cell}, H {size}")
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_layer_is_shared_out(cell, direction):
+    """X W_x + b ahead of the steps; panels; rows, also where they divide into tiles of no size."""
+    for size, hidden, steps, rows in [(64, 64, 151, 1), (64, 72, 100, 2), (80, 136, 61, 3), (48, 72, 121, 9), (33, 40, 203, 14), (20, 96, 70, 20),
+                                      (101, 50, 130, 33)]:  # fmt: skip
+        way = {"bidirectional": True} if direction == "bidirectional" else {"direction": direction}
+        model = make(cell, size, hidden, **way)
+        x, hx = randoms(steps, rows, size), random_state(model, rows)
+        assert_threads_change_nothing(lambda: model(x, hx), f"I {size}, H {hidden}, T {steps}, N {rows}")
 
 
 def test_layers_with_options_go_side_by_side_too():

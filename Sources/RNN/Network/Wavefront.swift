@@ -92,8 +92,8 @@ extension Weights {
       stepCount: stepCount, rowCount: rowCount, stepWork: stepWork / first.chainLayerCount, threads: threads)
     let fill = Double((threads &- 1) &* chunk) / Double(stepCount)
     let longest = max(Double(stepWork) / Double(threads), Double(largest)) * (1 + fill)
-    // Sharing a layer out loses some 5 percent to tiles of fewer rows, and to threads that wait for each other.
-    return longest < 1.05 * shared ? (chunk, threads) : nil
+    // Sharing a layer out loses some 5 percent to tiles of fewer rows, and to threads that wait for each other; with 32 rows for each nothing.
+    return longest < (rowCount < 32 &* threads ? 1.05 : 1) * shared ? (chunk, threads) : nil
   }
 
   /// All layers of the chain that begins with `first`; false, and nothing is done, if threads had better not or the pool is busy.

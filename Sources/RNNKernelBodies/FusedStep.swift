@@ -487,12 +487,58 @@ func fusedRows<Pass: FusedPass, Sums: FusedSums>(
   var done = first
   while done < rows {
     if !all, rows &- done < Sums.count { return done }
-    let row = min(done, rows &- Sums.count)
-    fusedTile(
-      Pass.self, Sums.self, a, x, row: row, panel: panel, ofPanels: false, known: done &- row, twoChains: twoChains)
-    done = row &+ Sums.count
+    done = fusedRow(Pass.self, Sums.self, a, x, panel: panel, done: done, twoChains: twoChains)
   }
   return done
+}
+
+/// The next tile of rows, which overlaps the one before where there are not so many left. Returns the rows done.
+@_alwaysEmitIntoClient @inline(__always)
+func fusedRow<Pass: FusedPass, Sums: FusedSums>(
+  _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, panel: Int,
+  done: Int, twoChains: Bool
+) -> Int where Sums.Shape == Pass.Shape {
+  let row = min(done, a.pointee.rows &- Sums.count)
+  fusedTile(Pass.self, Sums.self, a, x, row: row, panel: panel, ofPanels: false, known: done &- row, twoChains: twoChains)
+  return row &+ Sums.count
+}
+
+/// All rows of one panel in large tiles and, where these do not divide them, some of 5 and 4: a tile of fewer rows waits for the
+/// panel's weights, which each tile reads from the second-level cache. 32 rows are 4 · 6 + 2 · 4, 33 are 3 · 6 + 3 · 5.
+///
+/// - Parameter ahead: How much further the part of X W_x + b is that these rows will begin with after this panel. It is asked for
+///   now: with many rows it comes from beyond the second-level cache, from as many pages as there are rows.
+@_alwaysEmitIntoClient @inline(__always)
+func fusedRowsInLargeTiles<Pass: FusedPass>(
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, panel: Int, ahead: Int
+) {
+  typealias Shape = Pass.Shape
+  typealias Large = RowSums<Shape.LargeRows, Shape>
+  let rows = a.pointee.rows
+  // What no tiles of 4, 5 and `Large.count` rows add up to, as bits.
+  let awkward = Large.count == 8 ? 0b1100_1110 : 0b1000_1110
+  func leavesWell(_ left: Int, _ count: Int) -> Bool {
+    left >= count && (left &- count > 7 || awkward &>> (left &- count) & 1 == 0)
+  }
+  let next = x + (panel &* a.pointee.xPanelStride &+ ahead &+ Pass.firstGate &* Shape.Columns.Target.width)
+  var done = 0
+  while done < rows {
+    let left = rows &- done
+    var row = done
+    while row < min(done &+ Large.count, rows) {
+      prefetch(next + row &* a.pointee.xRowStride, count: Shape.lineWidth)
+      row &+= 1
+    }
+    if leavesWell(left, Large.count) {
+      done = fusedRow(Pass.self, Large.self, a, x, panel: panel, done: done, twoChains: false)
+    } else if leavesWell(left, 5) {
+      done = fusedRow(Pass.self, RowSums<FiveRows<Shape.Columns>, Shape>.self, a, x, panel: panel, done: done, twoChains: false)
+    } else if left >= 3 && rows >= 4 {
+      done = fusedRow(Pass.self, RowSums<FourRows<Shape.Columns>, Shape>.self, a, x, panel: panel, done: done, twoChains: false)
+    } else {
+      done = fusedRow(Pass.self, RowSums<Shape.SmallRows, Shape>.self, a, x, panel: panel, done: done, twoChains: false)
+    }
+  }
 }
 
 /// X W_x + b of some panels of one row.
@@ -540,18 +586,18 @@ func fusedInput<Shape: FusedShape>(_ shape: Shape.Type, _ a: UnsafePointer<Fused
   }
 }
 
-/// All panels of one row, in tiles of which the last may overlap the one before; from the last to the first if `backwards`.
+/// Panels begin ..< end of one row, in tiles of which the last may overlap the one before; from the last to the first if `backwards`.
 @_alwaysEmitIntoClient @inline(__always)
 func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
-  backwards: Bool, twoChains: Bool
+  begin: Int, end: Int, backwards: Bool, twoChains: Bool
 ) where Sums.Shape == Pass.Shape {
-  let tiles = (a.pointee.panelCount &+ Sums.count &- 1) / Sums.count
+  let tiles = (end &- begin &+ Sums.count &- 1) / Sums.count
   let isWords = a.pointee.isWords
   var i = 0
   while i < tiles {
-    let done = (backwards ? tiles &- 1 &- i : i) &* Sums.count
-    let first = min(done, a.pointee.panelCount &- Sums.count)
+    let done = begin &+ (backwards ? tiles &- 1 &- i : i) &* Sums.count
+    let first = min(done, end &- Sums.count)
     let panel = a.pointee.firstPanel &+ first, known = done &- first
     if Pass.beginsWithInput, a.pointee.inputDepth > 0 {
       fusedInput(Pass.InputShape.self, a, panel: panel &+ known, count: Sums.count &- known)
@@ -588,11 +634,17 @@ func fusedPass<Pass: FusedPass>(
     var i = 0
     while i < a.pointee.panelCount {
       let panel = a.pointee.firstPanel &+ (backwards ? a.pointee.panelCount &- 1 &- i : i)
-      var row = 0
-      if !twoChains && Large.count > Small.count {
-        row = fusedRows(Pass.self, Large.self, a, x, panel: panel, from: 0, all: false, twoChains: false)
+      if !twoChains && Large.count >= 6 {
+        let ahead = i &+ 1 == a.pointee.panelCount
+          ? a.pointee.xStepStride : backwards ? 0 &- a.pointee.xPanelStride : a.pointee.xPanelStride
+        fusedRowsInLargeTiles(Pass.self, a, x, panel: panel, ahead: ahead)
+      } else {
+        var row = 0
+        if !twoChains && Large.count > Small.count {
+          row = fusedRows(Pass.self, Large.self, a, x, panel: panel, from: 0, all: false, twoChains: false)
+        }
+        _ = fusedRows(Pass.self, Small.self, a, x, panel: panel, from: row, all: true, twoChains: twoChains)
       }
-      _ = fusedRows(Pass.self, Small.self, a, x, panel: panel, from: row, all: true, twoChains: twoChains)
       i &+= 1
     }
     return
@@ -601,17 +653,30 @@ func fusedPass<Pass: FusedPass>(
   let isWords = a.pointee.isWords
   let isDistant = weightSize > firstLevelCacheSize || isWords
   let most = min(isDistant ? Shape.distantPanelCount : twoChains ? Shape.panelCount &>> 1 : Shape.panelCount, a.pointee.panelCount)
+  // A panel that is left over comes by itself where it is waited for anyway, instead of in a tile that does another one again.
+  let whole = isDistant && most > 1 && a.pointee.panelCount % most == 1 ? a.pointee.panelCount &- 1 : a.pointee.panelCount
   var row = 0
   while row < a.pointee.rows {
-    if Shape.panelCount >= 8 && most >= 8 {
-      fusedPanels(
-        Pass.self, PanelSums<PanelSums<PanelSums<One>>>.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
-    } else if Shape.panelCount >= 4 && most >= 4 {
-      fusedPanels(Pass.self, PanelSums<PanelSums<One>>.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
-    } else if most >= 2 {
-      fusedPanels(Pass.self, PanelSums<One>.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
-    } else {
-      fusedPanels(Pass.self, One.self, a, x, row: row, backwards: backwards, twoChains: twoChains)
+    var begin = backwards && whole < a.pointee.panelCount ? whole : 0
+    var visited = 0
+    while visited < a.pointee.panelCount {
+      let size = begin == whole ? 1 : most, end = begin == whole ? a.pointee.panelCount : whole
+      if Shape.panelCount >= 8 && size >= 8 {
+        fusedPanels(
+          Pass.self, PanelSums<PanelSums<PanelSums<One>>>.self, a, x, row: row, begin: begin, end: end, backwards: backwards,
+          twoChains: twoChains)
+      } else if Shape.panelCount >= 4 && size >= 4 {
+        fusedPanels(
+          Pass.self, PanelSums<PanelSums<One>>.self, a, x, row: row, begin: begin, end: end, backwards: backwards,
+          twoChains: twoChains)
+      } else if size >= 2 {
+        fusedPanels(
+          Pass.self, PanelSums<One>.self, a, x, row: row, begin: begin, end: end, backwards: backwards, twoChains: twoChains)
+      } else {
+        fusedPanels(Pass.self, One.self, a, x, row: row, begin: begin, end: end, backwards: backwards, twoChains: twoChains)
+      }
+      visited &+= end &- begin
+      begin = begin == whole ? 0 : whole
     }
     row &+= 1
   }

@@ -30,9 +30,14 @@ public enum ThreadPool {
   /// What each thread of a job calls, with its part. Plain pointers: counting references to a closure would cost more than a short job.
   public typealias Body = @convention(c) (_ context: UnsafeRawPointer, _ part: Int) -> Void
 
+  /// In a job word: workers are helpers.
+  private static var withHelpers: UInt64 { 1 << 15 }
+  /// In an entry word: no more helpers.
+  private static var closed: UInt64 { 0xffff }
+
   /// The words that threads share; each on a cache line of its own.
   private struct Shared: ~Copyable {
-    /// Job number · 2^16 + parts: one word, so that a worker that comes late never mixes two jobs.
+    /// Job number · 2^16 + parts, and `withHelpers`: one word, so that a worker that comes late never mixes two jobs.
     let job = Atomic<UInt64>(0)
     /// The job's body, beside it so that both come in one transfer; `context` lives until all parts are done.
     var body: Body?
@@ -43,6 +48,10 @@ public enum ThreadPool {
     /// Parts of the workers that are not done.
     let pending = Atomic<UInt32>(0)
     private let padding3 = SIMD16<Int32>()
+    /// Of a job with helpers: its number · 2^16 + helpers that came, `closed` when no more may; and how many of them left.
+    let entry = Atomic<UInt64>(closed)
+    let left = Atomic<UInt64>(0)
+    private let padding4 = SIMD16<Int32>()
     let isBusy = Atomic<Bool>(false)
     let workerCount = Atomic<Int>(0)
   }
@@ -59,6 +68,8 @@ public enum ThreadPool {
         ThreadPool.shared.pointee.workerCount.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.pending.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.sleepers.store(0, ordering: .relaxed)
+        ThreadPool.shared.pointee.entry.store(closed, ordering: .relaxed)
+        ThreadPool.shared.pointee.left.store(0, ordering: .relaxed)
         ThreadPool.barrier.reset()
         ThreadPool.shared.pointee.isBusy.store(false, ordering: .releasing)
       })
@@ -75,15 +86,25 @@ public enum ThreadPool {
     return memory
   }()
 
-  /// Calls `body` once for each part, on as many threads, and returns when all are done.
+  /// Calls `body` once for each part, on as many threads if they come, and returns when all are done.
   ///
   /// - Parameter parts: At most `limit`; 1 runs on the caller alone.
   public static func run(parts: Int, _ body: (Int) -> Void) {
-    if parts > 1, runTogether(parts: parts, patience: nil, body) { return }
+    if parts > 1 {
+      let next = Atomic<Int>(0)
+      let isDone = runWithHelpers(parts: parts, patience: nil) { _ in
+        while true {
+          let part = next.wrappingAdd(1, ordering: .relaxed).oldValue
+          guard part < parts else { return }
+          body(part)
+        }
+      }
+      if isDone { return }
+    }
     for part in 0..<parts { body(part) }
   }
 
-  /// `run` for parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
+  /// For parts that wait for one another, each on a thread of its own; false, and nothing is done, if the pool is busy or
   /// a thread cannot be had.
   ///
   /// - Parameter patience: Nanoseconds that the caller, when it is done, waits for the others before they are ``late``; nil where nobody
@@ -109,20 +130,70 @@ public enum ThreadPool {
       return false
     }
     let lateBefore = lateThreads
-    shared.pointee.body = body
-    shared.pointee.context = context
     shared.pointee.pending.store(UInt32(workers), ordering: .relaxed)
-    let number = shared.pointee.job.load(ordering: .relaxed) >> 16 &+ 1
-    shared.pointee.job.store(number << 16 | UInt64(parts), ordering: .releasing)
-    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
-    if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
-      rnn_cpu_futex_wake(wakeUp, Int32.max)
-    }
+    announce(nextJob, UInt64(parts), context, body)
     body(context, 0)
     wait(patience ?? .max) { shared.pointee.pending.load(ordering: .acquiring) == 0 }
     if patience != nil, lateThreads == lateBefore { wasPunctual() }
     shared.pointee.isBusy.store(false, ordering: .releasing)
     return true
+  }
+
+  /// A job that the caller can do alone, piece by piece, and that threads of the pool help with as long as it is not done: whoever comes
+  /// late finds the job closed, and nobody waits for it.
+  ///
+  /// - Parameters:
+  ///   - parts: Threads at most, the caller's included, which is part 0. Each calls `body` once, if it comes.
+  ///   - patience: As for `runTogether`.
+  /// - Returns: false, and nothing is done, if the pool is busy.
+  public static func runWithHelpers(parts: Int, patience: UInt64?, _ body: (Int) -> Void) -> Bool {
+    withoutActuallyEscaping(body) { call in
+      withUnsafePointer(to: call) { pointer in
+        guard begin() else { return false }
+        defer { shared.pointee.isBusy.store(false, ordering: .releasing) }
+        let parts = min(parts, largestCount)
+        // Those that there are will do.
+        _ = startWorkers(parts - 1)
+        let lateBefore = lateThreads
+        let number = nextJob
+        shared.pointee.left.store(0, ordering: .relaxed)
+        shared.pointee.entry.store(number << 16, ordering: .releasing)
+        announce(number, UInt64(parts) | withHelpers, UnsafeRawPointer(pointer)) { context, part in
+          context.assumingMemoryBound(to: Call.self).pointee(part)
+        }
+        call(0)
+        let helpers = shared.pointee.entry.exchange(number << 16 | closed, ordering: .acquiringAndReleasing) & closed
+        wait(patience ?? .max) { shared.pointee.left.load(ordering: .acquiring) == helpers }
+        if patience != nil, lateThreads == lateBefore { wasPunctual() }
+        return true
+      }
+    }
+  }
+
+  private static var nextJob: UInt64 { shared.pointee.job.load(ordering: .relaxed) >> 16 &+ 1 }
+
+  /// Tells all workers of a job, and wakes those that sleep.
+  @inline(__always)
+  private static func announce(_ number: UInt64, _ parts: UInt64, _ context: UnsafeRawPointer, _ body: @escaping Body) {
+    shared.pointee.body = body
+    shared.pointee.context = context
+    shared.pointee.job.store(number << 16 | parts, ordering: .releasing)
+    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+      rnn_cpu_futex_wake(wakeUp, Int32.max)
+    }
+  }
+
+  /// Whether a worker may help with this job: it has been let in, and counts.
+  private static func enters(_ job: UInt64) -> Bool {
+    var entry = shared.pointee.entry.load(ordering: .acquiring)
+    while entry >> 16 == job >> 16, entry & closed != closed {
+      let (isIn, found) = shared.pointee.entry.compareExchange(
+        expected: entry, desired: entry &+ 1, ordering: .acquiringAndReleasing)
+      if isIn { return true }
+      entry = found
+    }
+    return false
   }
 
   /// Whether `parts` threads would begin at once; if not, wakes those that sleep, for a later call: whoever has less to do than
@@ -145,8 +216,10 @@ public enum ThreadPool {
   }
 
   /// Waits: a few loads, then pauses, and after some 20 µs it yields, as the others may need this processor.
+  ///
+  /// - Parameter patience: Nanoseconds from then on until the others are late.
   @inline(__always)
-  fileprivate static func wait(_ patience: UInt64, until isDone: () -> Bool) {
+  public static func wait(_ patience: UInt64, until isDone: () -> Bool) {
     var spins = 0
     var start: UInt64 = 0
     while !isDone() {
@@ -248,9 +321,14 @@ public enum ThreadPool {
         job = shared.pointee.job.load(ordering: .acquiring)
       }
       seen = job
-      guard index < Int(job & 0xffff) else { continue }
+      let isHelper = job & withHelpers != 0
+      guard index < Int(job & (withHelpers - 1)), !isHelper || enters(job) else { continue }
       if let body = shared.pointee.body, let context = shared.pointee.context { body(context, index) }
-      shared.pointee.pending.wrappingSubtract(1, ordering: .releasing)
+      if isHelper {
+        shared.pointee.left.wrappingAdd(1, ordering: .releasing)
+      } else {
+        shared.pointee.pending.wrappingSubtract(1, ordering: .releasing)
+      }
     }
   }
 

@@ -222,11 +222,11 @@ final class FusedStepTests: XCTestCase {
     }
   }
 
-  /// Around the rows of every tile: 8, 6, 4 and 2, and what remains of them.
+  /// Around the rows of every tile: 8, 6, 5, 4 and 2, and what remains of them.
   func testRowsEqualTheirProductsAndGates() {
     for cell in Cell.allCases {
-      check(Float.self, cell, sizes: [3, 17, 32, 40], rows: [2, 3, 4, 5, 6, 7, 8, 9, 13, 17])
-      check(Double.self, cell, sizes: [3, 17, 33], rows: [2, 3, 4, 5, 6, 7, 8, 9, 13])
+      check(Float.self, cell, sizes: [3, 17, 32, 40], rows: Array(2...15) + [17, 19])
+      check(Double.self, cell, sizes: [3, 17, 33], rows: Array(2...15))
     }
   }
 

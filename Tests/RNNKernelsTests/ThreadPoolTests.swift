@@ -29,6 +29,45 @@ final class ThreadPoolTests: XCTestCase {
     XCTAssertEqual(total[1], 3)
   }
 
+  /// Helpers come once a job or not at all, never after it, whether they were asleep or come from the job before.
+  func testHelpersComeWhileTheJobIsOpen() {
+    let isOpen = UnsafeMutablePointer<Int>.allocate(capacity: 2_000)
+    let calls = UnsafeMutablePointer<Int>.allocate(capacity: 4 * 2_000)
+    isOpen.initialize(repeating: 0, count: 2_000)
+    calls.initialize(repeating: 0, count: 4 * 2_000)
+    defer {
+      isOpen.deallocate()
+      calls.deallocate()
+    }
+    for job in 0..<2_000 {
+      isOpen[job] = 1
+      let isDone = ThreadPool.runWithHelpers(parts: 2 + job % 3, patience: .max) { part in
+        XCTAssertEqual(isOpen[job], 1)
+        calls[4 * job + part] += 1
+        if job % 7 == 0 { usleep(100) }
+      }
+      isOpen[job] = 0
+      XCTAssert(isDone)
+      // Jobs with parts in between: their workers may still be on the way from this one.
+      if job % 3 == 0 { ThreadPool.run(parts: 3) { part in calls[4 * job + part] += 10 } }
+      if job % 500 == 0 { usleep(2_000) }
+    }
+    for job in 0..<2_000 {
+      let parts = 2 + job % 3, others = job % 3 == 0 ? 10 : 0
+      XCTAssertEqual(calls[4 * job], 1 + others)
+      for part in 1..<4 {
+        let own = calls[4 * job + part] - (part < 3 ? others : 0)
+        XCTAssert(own == 0 || own == 1 && part < parts, "part \(part) of job \(job) ran \(own) times")
+      }
+    }
+  }
+
+  func testAJobWithHelpersInsideAJobIsRefused() {
+    ThreadPool.run(parts: 2) { _ in
+      XCTAssertFalse(ThreadPool.runWithHelpers(parts: 2, patience: .max) { _ in XCTFail("the pool is busy") })
+    }
+  }
+
   func testSlicesCoverEverythingOnceInWholeUnits() {
     for count in 0...70 {
       for parts in 1...5 {

@@ -17,8 +17,8 @@ struct FusedScratchPlan {
     guard layer.fusedCell != nil else { return }
     let width = FusedLayout.largestStateWidth(units: layer.hiddenSize)
     stateCount = max(stateCount, try checkedProduct(rowCount, width, of: "the state of a layer"))
-    // At most one thread for eight rows, or for a panel.
-    partCount = max(partCount, rowCount / 8 + 1, min(ThreadPool.limit, width / 16))
+    // At most one thread for four rows, or for a panel.
+    partCount = max(partCount, rowCount / 4 + 1, min(ThreadPool.limit, width / 16))
   }
 
   /// - Parameter first: What all offsets count from.
@@ -48,17 +48,6 @@ extension RecurrentWeights {
     guard steps > 0 else { return }
     let layout = fused.layout
     let width = layout.stateWidth, rowWidth = layout.rowWidth
-    // X W_x + b of all steps.
-    if usesThreads {
-      fused.inputWeight?.multiplyOnThreads(
-        kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
-        output: gates, outputRowStride: rowWidth)
-    } else {
-      fused.inputWeight?.multiply(
-        kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
-        output: gates, outputRowStride: rowWidth)
-    }
-
     // Without padding the states are where the caller has them.
     let isInPlace = width == h
     let first = isInPlace ? hidden : scratch.hidden, cells = isInPlace ? cell : scratch.cell
@@ -72,23 +61,53 @@ extension RecurrentWeights {
     arguments.outputStepStride = n &* outputStride
     arguments.outputRowStride = outputStride
     if isReverse {
-      arguments.x += (steps &- 1) &* arguments.xStepStride
       arguments.output = output + (steps &- 1) &* arguments.outputStepStride
-      arguments.xStepStride = 0 &- arguments.xStepStride
       arguments.outputStepStride = 0 &- arguments.outputStepStride
     }
-    switch usesThreads ? sharing(batch, layout, most: scratch.partCount) : .none {
-    case .rows(let parts):
+    let sharing = usesThreads ? sharing(batch, layout, most: scratch.partCount) : .none
+    if let parts = sharing.rowParts, parts > 1 || !usesThreads || inputParts(batch) == 1,
+      let blockSteps = blockSteps(batch, layout, parts: parts)
+    {
       let kernels = copy kernels
       let whole = arguments
       ThreadPool.run(parts: parts) { part in
-        kernels.fusedSequence(whole.rows(slice(of: n, part: part, parts: parts, unit: 8), part: part))
+        let own = slice(of: n, part: part, parts: parts, unit: 1)
+        advance(
+          kernels, batch, fused, whole.rows(own, part: part), rows: own, blockSteps: blockSteps, input: input,
+          gates: gates + own.lowerBound &* steps &* rowWidth)
       }
-    case .panels(let parts):
-      let done = sharePanels(kernels, arguments, parts: parts)
-      if done < steps { kernels.fusedSequence(arguments.steps(from: done)) }
-    case .none:
-      kernels.fusedSequence(arguments)
+    } else if case .none = sharing, usesThreads,
+      runAhead(kernels, batch, fused, arguments, input: input, gates: gates)
+    {
+      // Both are done.
+    } else {
+      // X W_x + b of all steps.
+      if usesThreads {
+        fused.inputWeight?.multiplyOnThreads(
+          kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
+          output: gates, outputRowStride: rowWidth)
+      } else {
+        fused.inputWeight?.multiply(
+          kernels, rows: batch.cellCount, input: input, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
+          output: gates, outputRowStride: rowWidth)
+      }
+      if isReverse {
+        arguments.x += (steps &- 1) &* arguments.xStepStride
+        arguments.xStepStride = 0 &- arguments.xStepStride
+      }
+      switch sharing {
+      case .rows(let parts):
+        let kernels = copy kernels
+        let whole = arguments
+        ThreadPool.run(parts: parts) { part in
+          kernels.fusedSequence(whole.rows(slice(of: n, part: part, parts: parts, unit: 1), part: part))
+        }
+      case .panels(let parts):
+        let done = sharePanels(kernels, arguments, parts: parts)
+        if done < steps { kernels.fusedSequence(arguments.steps(from: done)) }
+      case .none:
+        kernels.fusedSequence(arguments)
+      }
     }
 
     let final = steps & 1 == 1 ? scratch.nextHidden : first
@@ -103,25 +122,163 @@ extension RecurrentWeights {
     case rows(parts: Int)
     /// Each has panels of its own, whose weights stay in its cache; all wait for each other in every step.
     case panels(parts: Int)
+
+    /// Threads that have rows of their own.
+    var rowParts: Int? {
+      switch self {
+      case .none: 1
+      case .rows(let parts): parts
+      case .panels: nil
+      }
+    }
+  }
+
+  /// Bytes of X W_x + b that a thread computes at once, before the steps that read them: they stay in its second-level cache.
+  private static var blockSize: Int { 512 << 10 }
+
+  /// Steps of such a block, where threads have rows of their own; nil where X W_x + b of all steps is better computed first.
+  private func blockSteps(_ batch: SequenceBatch, _ layout: FusedLayout, parts: Int) -> Int? {
+    // A deep product goes over all rows with a part of the weights at a time.
+    guard inputSize <= 2048 else { return nil }
+    let rows = (batch.rowCount &+ parts &- 1) / parts
+    let blockRows = min(max(Self.blockSize / (layout.rowWidth &* MemoryLayout<Scalar>.stride), 128), 512)
+    var steps = max(1, blockRows / rows)
+    // Beside its sums a thread has a copy of its rows of the input, so that they are one matrix.
+    if parts > 1 { steps = min(steps, batch.stepCount &* layout.rowWidth / (layout.rowWidth &+ inputSize)) }
+    return steps > 0 && steps < batch.stepCount ? steps : nil
+  }
+
+  /// All steps of some rows on one thread, block by block.
+  ///
+  /// - Parameters:
+  ///   - arguments: Of these rows, but for X W_x + b.
+  ///   - gates: Room for X W_x + b of these rows in all steps.
+  private func advance(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ fused: FusedWeights<Scalar>.Layer,
+    _ arguments: FusedArguments<Scalar>, rows: Range<Int>, blockSteps: Int, input: UnsafePointer<Scalar>,
+    gates: UnsafeMutablePointer<Scalar>
+  ) {
+    let (n, steps) = (batch.rowCount, batch.stepCount)
+    let stepSize = rows.count &* fused.layout.rowWidth, inputCount = rows.count &* inputSize
+    let inputCopy = gates + blockSteps &* stepSize
+    var done = 0
+    while done < steps {
+      let count = min(blockSteps, steps &- done)
+      let first = isReverse ? steps &- done &- count : done
+      var source = input + (first &* n &+ rows.lowerBound) &* inputSize
+      if rows.count < n {
+        for step in 0..<count { (inputCopy + step &* inputCount).update(from: source + step &* n &* inputSize, count: inputCount) }
+        source = UnsafePointer(inputCopy)
+      }
+      fused.inputWeight?.multiply(
+        kernels, rows: count &* rows.count, input: source, inputRowStride: inputSize, start: fused.bias, startRowStride: 0,
+        output: gates, outputRowStride: fused.layout.rowWidth)
+      kernels.fusedSequence(block(arguments, from: done, count: count, x: gates))
+      done &+= count
+    }
+  }
+
+  /// Steps that are too small to be shared out: one thread computes X W_x + b, and another the steps behind it, chunk by chunk.
+  ///
+  /// - Returns: false, and nothing is done, where that does not pay or the pool is busy.
+  private func runAhead(
+    _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ fused: FusedWeights<Scalar>.Layer,
+    _ arguments: FusedArguments<Scalar>, input: UnsafePointer<Scalar>, gates: UnsafeMutablePointer<Scalar>
+  ) -> Bool {
+    let (n, steps) = (batch.rowCount, batch.stepCount)
+    let inputWork = n &* gateWidth &* inputSize, stepWork = n &* gateWidth &* stateSize
+    guard ThreadPool.parts(multiplyAdds: steps &* (inputWork &+ stepWork), units: 2) == 2, ThreadPool.maySynchronize else { return false }
+    let chunk = ChainProgress.chunk(stepCount: steps, rowCount: n, stepWork: (inputWork &+ stepWork) / 2, threads: 2)
+    // The product's multiply-adds take half the time of those of a row.
+    let product = Double(inputWork) / 2, row = Double(stepWork)
+    let longest = max(product, row) * (1 + Double(chunk) / Double(steps))
+    guard 1.1 * longest < product / Double(inputParts(batch)) + row else { return false }
+
+    let chunks = (steps &+ chunk &- 1) / chunk
+    let rowWidth = fused.layout.rowWidth
+    let kernels = copy kernels
+    return withUnsafeTemporaryAllocation(byteCount: 2 * ChainProgress.lineSize, alignment: ChainProgress.lineSize) { memory in
+      guard let base = memory.baseAddress else { return false }
+      let progress = ChainProgress(base, layers: 2)
+      return progress.run(chunks: chunks, threads: 2, chunkWork: chunk &* (inputWork &+ stepWork)) { _, layer, index in
+        let done = index &* chunk, count = min(chunk, steps &- done)
+        let first = isReverse ? steps &- done &- count : done
+        let sums = gates + first &* n &* rowWidth
+        if layer == 0 {
+          fused.inputWeight?.multiply(
+            kernels, rows: count &* n, input: input + first &* n &* inputSize, inputRowStride: inputSize, start: fused.bias,
+            startRowStride: 0, output: sums, outputRowStride: rowWidth)
+        } else {
+          kernels.fusedSequence(block(arguments, from: done, count: count, x: sums))
+        }
+      }
+    }
+  }
+
+  /// Some of a sequence's steps, from X W_x + b of these alone, in the order of time.
+  private func block(
+    _ arguments: FusedArguments<Scalar>, from first: Int, count: Int, x: UnsafePointer<Scalar>
+  ) -> FusedArguments<Scalar> {
+    let stepSize = arguments.rows &* arguments.xRowStride
+    var block = arguments.steps(from: first)
+    block.steps = count
+    block.x = isReverse ? x + (count &- 1) &* stepSize : x
+    block.xStepStride = isReverse ? 0 &- stepSize : stepSize
+    return block
   }
 
   /// Multiply-adds of a step from which on its panels are shared: some 1 µs on one thread, where waiting takes 0.2.
   private static var sharedStepWork: Int { 48 << 10 }
 
   private func sharing(_ batch: SequenceBatch, _ layout: FusedLayout, most: Int) -> Sharing {
-    let n = batch.rowCount, stepWork = n &* gateWidth &* stateSize
-    let rowParts = threadParts(batch)
-    let panelParts = min(ThreadPool.parts(multiplyAdds: batch.stepCount &* stepWork, units: layout.panelCount), most)
-    guard panelParts > 1, stepWork >= Self.sharedStepWork, ThreadPool.maySynchronize else {
-      return rowParts > 1 ? .rows(parts: rowParts) : .none
-    }
+    let rowParts = fusedRowParts(batch)
+    let panelParts = min(panelParts(batch, panelCount: layout.panelCount), most)
+    guard panelParts > 1, ThreadPool.maySynchronize else { return rowParts > 1 ? .rows(parts: rowParts) : .none }
     if rowParts == 1 { return .panels(parts: panelParts) }
-    // The work of the thread that has most of it, as a part of the whole; waiting costs some 5 percent.
-    let largest = (0..<rowParts).reduce(0) { max($0, slice(of: n, part: $1, parts: rowParts, unit: 8).count) }
-    let byRows = Double(largest) / Double(n)
-    let panels = (layout.panelCount + panelParts - 1) / panelParts
-    let byPanels = 1.05 * Double(panels) / Double(layout.panelCount)
+    let byRows = rowShare(batch.rowCount, parts: rowParts), byPanels = panelShare(layout.panelCount, parts: panelParts)
     return byPanels < byRows ? .panels(parts: panelParts) : .rows(parts: rowParts)
+  }
+
+  /// Threads with rows of their own; with fewer than four, reading weights is the work.
+  private func fusedRowParts(_ batch: SequenceBatch) -> Int {
+    ThreadPool.parts(multiplyAdds: batch.cellCount &* gateWidth &* stateSize, units: batch.rowCount / 4)
+  }
+
+  /// Threads for X W_x + b of all steps.
+  private func inputParts(_ batch: SequenceBatch) -> Int {
+    ThreadPool.parts(multiplyAdds: batch.cellCount &* gateWidth &* inputSize, units: batch.cellCount / 8)
+  }
+
+  /// Threads for the panels of a layer, if its steps are worth waiting in.
+  private func panelParts(_ batch: SequenceBatch, panelCount: Int) -> Int {
+    let stepWork = batch.rowCount &* gateWidth &* stateSize
+    guard stepWork >= Self.sharedStepWork else { return 1 }
+    return ThreadPool.parts(multiplyAdds: batch.stepCount &* stepWork, units: panelCount)
+  }
+
+  /// The work of the thread that has most of it, as a part of the whole.
+  private func rowShare(_ rowCount: Int, parts: Int) -> Double {
+    let rows = (rowCount + parts - 1) / parts
+    // Seven rows are two tiles of four.
+    return Double(rows == 7 ? 8 : rows) / Double(rowCount)
+  }
+
+  /// The same of panels, where waiting costs some 5 percent.
+  private func panelShare(_ panelCount: Int, parts: Int) -> Double {
+    1.05 * Double((panelCount + parts - 1) / parts) / Double(panelCount)
+  }
+
+  /// Multiply-adds of a layer's step on the thread that has most of them, where threads share the layer's product and steps out.
+  func sharedWork(stepCount: Int, rowCount: Int) -> Double {
+    let batch = SequenceBatch(stepCount: stepCount, rowCount: rowCount)
+    let rowParts = fusedCell == nil ? threadParts(batch) : fusedRowParts(batch)
+    var share = rowParts > 1 ? rowShare(rowCount, parts: rowParts) : 1
+    if fusedCell != nil {
+      let panelCount = (hiddenSize + 15) / 16, parts = panelParts(batch, panelCount: panelCount)
+      if parts > 1 { share = min(share, panelShare(panelCount, parts: parts)) }
+    }
+    let inputWork = rowCount &* gateWidth &* inputSize, steps = rowCount &* gateWidth &* stateSize
+    return Double(inputWork) / Double(inputParts(batch)) + Double(steps) * share
   }
 
   /// Steps on threads that share panels. If one of them keeps the others waiting, the caller goes on alone.

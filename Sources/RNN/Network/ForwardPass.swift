@@ -36,7 +36,15 @@ extension Weights {
   ) {
     let kernels = Scalar.kernels
     let cells = batch.cellCount
-    for instruction in instructions {
+    var doneCount = 0
+    for instruction in instructions where instruction.node >= doneCount {
+      if instruction.chainLayerCount > 1, dropout == nil, let wavefront = workspace.wavefront,
+        run(
+          wavefront, kernels, from: instruction, batch, input, state: state, output: output, workspace: workspace, fused: fused)
+      {
+        doneCount = instruction.node &+ instruction.chainNodeCount
+        continue
+      }
       let rows = instruction.isSingleStep ? batch.rowCount : cells
       let isOutput = instruction.node == instructions.count &- 1
       guard let result = workspace.results[instruction.node] ?? (isOutput ? output : nil) else { continue }
@@ -166,6 +174,36 @@ extension Weights {
     }
   }
 
+  /// One direction of one layer.
+  ///
+  /// - Parameters:
+  ///   - input, result: Of the layer, where the batch begins.
+  func runLayer(
+    _ kernels: borrowing KernelTable<Scalar>, _ instruction: Instruction<Scalar>, layer: Int, direction: Int, _ batch: SequenceBatch,
+    input: UnsafePointer<Scalar>, state: UnsafeMutablePointer<Scalar>, result: UnsafeMutablePointer<Scalar>,
+    scratch: RecurrentScratch<Scalar>, _ workspace: Workspace<Scalar>, _ dropout: DropoutKey?, _ fused: FusedWeights<Scalar>?,
+    usesThreads: Bool
+  ) {
+    let n = batch.rowCount
+    let index = instruction.firstLayer &+ layer &* instruction.directionCount &+ direction
+    let weights = layers[index]
+    let layout = instruction.direction(direction)
+    let own = workspace.directionResults[index]
+    let hidden = state + layout.hiddenPlace(layer: layer, rows: n), cell = state + layout.cellPlace(layer: layer, rows: n)
+    let output = own ?? result + layout.column, outputStride = own == nil ? instruction.size : weights.stateSize
+    if let fused, !batch.isRagged, !workspace.keepsTrace, let layerWeights = fused.layers[index] {
+      return weights.fusedForward(
+        kernels, batch, layerWeights, input: input, hidden: hidden, cell: cell, output: output, outputStride: outputStride,
+        gates: scratch.gates, scratch: scratch.fused, usesThreads: usesThreads)
+    }
+    weights.forward(
+      kernels, batch, input: input, hidden: hidden, cell: cell, output: output, outputStride: outputStride, scratch: scratch,
+      trace: workspace.keepsTrace ? workspace.traces[index] : nil,
+      dropout: weights.recurrentDropout > 0
+        ? dropout?.key(.recurrentDropout, node: instruction.node, layer: layer, direction: direction) : nil,
+      usesThreads: usesThreads)
+  }
+
   private func runLayers(
     _ kernels: borrowing KernelTable<Scalar>, _ instruction: Instruction<Scalar>, _ batch: SequenceBatch,
     source: UnsafePointer<Scalar>, state: UnsafeMutablePointer<Scalar>, result: UnsafeMutablePointer<Scalar>,
@@ -179,26 +217,10 @@ extension Weights {
       let parts = workspace.usesThreads ? sideBySideParts(instruction, layer: layer, batch) : 1
       let ownKernels = copy kernels
       eachDirection(instruction, parts: parts) { direction in
-        let weights = layers[first &+ direction]
-        let layout = instruction.direction(direction)
-        let own = workspace.directionResults[first &+ direction]
-        let scratch = direction == 0 ? workspace.scratch.0 : workspace.scratch.1
-        let usesThreads = workspace.usesThreads && parts == 1
-        if let fused, !batch.isRagged, !workspace.keepsTrace, let layerWeights = fused.layers[first &+ direction] {
-          return weights.fusedForward(
-            ownKernels, batch, layerWeights, input: layerInput, hidden: state + layout.hiddenPlace(layer: layer, rows: n),
-            cell: state + layout.cellPlace(layer: layer, rows: n), output: own ?? layerResult + layout.column,
-            outputStride: own == nil ? instruction.size : weights.stateSize, gates: scratch.gates, scratch: scratch.fused,
-            usesThreads: usesThreads)
-        }
-        weights.forward(
-          ownKernels, batch, input: layerInput,
-          hidden: state + layout.hiddenPlace(layer: layer, rows: n), cell: state + layout.cellPlace(layer: layer, rows: n),
-          output: own ?? layerResult + layout.column, outputStride: own == nil ? instruction.size : weights.stateSize,
-          scratch: scratch, trace: workspace.keepsTrace ? workspace.traces[first &+ direction] : nil,
-          dropout: weights.recurrentDropout > 0
-            ? dropout?.key(.recurrentDropout, node: instruction.node, layer: layer, direction: direction) : nil,
-          usesThreads: usesThreads)
+        runLayer(
+          ownKernels, instruction, layer: layer, direction: direction, batch, input: layerInput, state: state,
+          result: layerResult, scratch: direction == 0 ? workspace.scratch.0 : workspace.scratch.1, workspace, dropout, fused,
+          usesThreads: workspace.usesThreads && parts == 1)
       }
       let count = batch.cellCount &* instruction.size
       if let forward = workspace.directionResults[first], let backward = workspace.directionResults[first &+ 1] {

@@ -28,6 +28,8 @@ struct Instruction<Scalar: KernelScalar> {
   var directions = (DirectionLayout(), DirectionLayout())
   var merge = Merge.concat
   var isResidual = false
+  /// Recurrent: nodes and layers of the chain that begins here (see ``Wavefront``); 0 where none does.
+  var chainNodeCount = 0, chainLayerCount = 0
   var dropout = 0.0
   /// Linear; of layer normalisation and scale-shift only the bias.
   var weight: PackedMatrix<Scalar>?
@@ -187,6 +189,7 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
   let traces: [RecurrentTrace<Scalar>]
   /// Of either direction: where the rows are too few to be shared out, the directions of a layer run side by side.
   let scratch: (RecurrentScratch<Scalar>, RecurrentScratch<Scalar>)
+  let wavefront: Wavefront<Scalar>?
   private let memory: MemoryLoan<Scalar>
 
   /// - Parameters:
@@ -248,6 +251,8 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
     let isSharedOut = !weights.runsSideBySide(rowCount: rowCount) || !usesThreads
     let secondScratchOffset = isSharedOut ? scratchOffset : try scratchPlan.reserve(in: &plan)
     let shared = try (plan.reserve(scratchPlan.directionCount), plan.reserve(scratchPlan.directionCount))
+    let wavefrontPlan =
+      usesThreads && !keepsTrace ? try WavefrontPlan(weights, stepCount: stepCount, rowCount: rowCount, in: &plan) : nil
     let memory = try reserve.lend(count: plan.count, for: "running \(stepCount) steps of \(rowCount) rows")
     let base = memory.baseAddress
     self.memory = memory
@@ -260,6 +265,7 @@ final class Workspace<Scalar: KernelScalar>: @unchecked Sendable {
       ? pointers(directionOffsets) : directionOffsets.map { $0 < 0 ? nil : base + ($0 == 0 ? shared.0 : shared.1) }
     traces = traceOffsets.map { $0.trace(base) }
     scratch = (scratchPlan.scratch(base + scratchOffset), scratchPlan.scratch(base + secondScratchOffset))
+    wavefront = wavefrontPlan.map { Wavefront($0, base) }
   }
 }
 

@@ -305,9 +305,11 @@ public final class Network: Sendable {
   ) throws(RNNError) {
     let (stepCount, rowCount) = (checked.stepCount, checked.rowCount)
     // Chunks of steps keep the memory small and the gates in the cache; by the contract they change no bit.
-    let rowsPerChunk = 1024
+    let rowsPerChunk = 2048
     let steps = architecture.isStreamable ? max(1, min(stepCount, rowsPerChunk / rowCount)) : stepCount
-    let workspace = try Workspace(weights, stepCount: steps, rowCount: rowCount, keepsTrace: false)
+    // Memory of chunks is kept for the next call; that of long sequences at once is not.
+    let reserve = steps * rowCount <= 2 * rowsPerChunk ? try passMemory(Scalar.self) : PassMemory()
+    let workspace = try Workspace(weights, stepCount: steps, rowCount: rowCount, keepsTrace: false, reserve: reserve)
     let fused = try weights.fusedWeights()
     let values = try begin()
     withNumericMode {

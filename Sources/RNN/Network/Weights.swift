@@ -73,6 +73,10 @@ final class Weights<Scalar: KernelScalar>: @unchecked Sendable {
       }
       instructions.append(instruction)
     }
+    for index in instructions.indices {
+      let chain = chain(from: index)
+      (instructions[index].chainNodeCount, instructions[index].chainLayerCount) = chain ?? (0, 0)
+    }
   }
 
   /// Puts the state that sequences begin with into the states of n rows: zeros, but for what is learned.

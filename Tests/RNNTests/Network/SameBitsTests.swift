@@ -121,7 +121,7 @@ final class SameBitsTests: XCTestCase {
     let network = try recurrentNetwork(.gru(.resetBefore), inputSize: 2, hiddenSize: 4)
     for n in [1, 3, 100, 257] {
       var numbers = TestNumbers(seed: 1)
-      let t = 600 / n + 2
+      let t = 2_200 / n + 2
       let sequence = Batch<Float>(network.architecture, stepCount: t, rowCount: n, numbers: &numbers)
       var whole: NetworkState? = nil
       let expected = try network.run(sequence, state: &whole)

@@ -53,6 +53,19 @@ public struct ProductArguments<Scalar>: BitwiseCopyable {
   }
 }
 
+extension ProductArguments {
+  /// The outputs from `first` on, which begins a panel.
+  @inlinable @inline(__always)
+  public func outputs(from first: Int) -> Self {
+    var rest = self
+    rest.outputs &-= first
+    rest.weight += first &* depth
+    rest.start = start.map { $0 + first }
+    rest.output += first
+    return rest
+  }
+}
+
 /// Rows of a weight's gradient, summed over a chunk of the rows of two operands; see `weightGradientBody`.
 @frozen
 public struct WeightGradientArguments<Scalar>: BitwiseCopyable {
@@ -192,6 +205,40 @@ public enum FusedCell: UInt8, Sendable {
   }
 }
 
+/// A product that steps compute beside themselves, as far as it has come: output[n, m] = start[m] + Σ_k input[n, k] · weight[m, k] in
+/// one chain. See ProductBesideSteps.swift.
+@frozen
+public struct BesideProduct<Scalar>: BitwiseCopyable {
+  /// A multiple of `besideRows`, all k, and whole panels of outputs.
+  public var rows, depth, columns: Int
+  public var input: UnsafePointer<Scalar>
+  public var inputRowStride: Int
+  /// Packed (see `PackedMatrix`).
+  public var weight: UnsafePointer<Scalar>
+  public var start: UnsafePointer<Scalar>
+  public var output: UnsafeMutablePointer<Scalar>
+  public var outputRowStride: Int
+  /// What comes next.
+  @usableFromInline var row, firstDepth, column: Int
+
+  /// The first `columns` outputs of a product that begins with `start`, in one chain.
+  @inlinable @inline(__always)
+  public init(_ product: ProductArguments<Scalar>, start: UnsafePointer<Scalar>, columns: Int) {
+    rows = product.rows
+    depth = product.depth
+    self.columns = rows > 0 && depth > 0 ? columns : 0
+    input = product.input
+    inputRowStride = product.inputRowStride
+    weight = product.weight
+    self.start = start
+    output = product.output
+    outputRowStride = product.outputRowStride
+    row = 0
+    firstDepth = 0
+    column = 0
+  }
+}
+
 /// Steps of one layer and direction, from X W_x + b: each step's recurrent product, gates and state at once. See FusedStep.swift.
 ///
 /// Units come in panels of one vector; P panels hold H units and, past the last, zeros. Of all rows, the state is [N, P · width].
@@ -237,6 +284,8 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
   public var outputStepStride, outputRowStride: Int
   /// Room for ``sumCount`` elements.
   public var sums: UnsafeMutablePointer<Scalar>
+  /// What several steps of one row, whose sums have one chain, compute beside themselves and finish; nil for nothing.
+  public var beside: UnsafeMutablePointer<BesideProduct<Scalar>>?
 
   /// Elements of `sums` on any instruction set: 24 vectors.
   @inlinable @inline(__always) public static var sumCount: Int { 24 * 16 }
@@ -280,6 +329,7 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
     outputStepStride = 0
     outputRowStride = 0
     self.sums = sums
+    beside = nil
   }
 }
 

@@ -607,6 +607,10 @@ func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
       if Sums.count <= Pass.Shape.distantPanelCount {
         fusedTileOfWords(Pass.self, Sums.self, a, xStep, row: row, panel: panel, known: known)
       }
+    } else if Pass.Shape.Columns.Target.besideRows > 0, !twoChains, Sums.count <= Pass.Shape.distantPanelCount,
+      let product = a.pointee.beside, !product.pointee.isDone
+    {
+      fusedTileBesideProduct(Pass.self, Sums.self, a, xStep, row: row, panel: panel, known: known, product)
     } else if Sums.count <= 2 {
       let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
       let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
@@ -747,6 +751,7 @@ public func fusedSequenceBody<T: KernelTarget>(_ target: T.Type, _ arguments: Un
       a.pointee.output = a.pointee.output.map { $0 + a.pointee.outputStepStride }
       step &+= 1
     }
+    if T.besideRows > 0, let product = a.pointee.beside { finishProduct(T.self, product, edge: a.pointee.sums) }
   }
 }
 

@@ -39,7 +39,7 @@ public enum BLAS {
   @usableFromInline static let smallestProduct = 1 << 20
 
   @inlinable @inline(__always)
-  static func takes(rows: Int, depth: Int, outputs: Int) -> Bool {
+  public static func takes(rows: Int, depth: Int, outputs: Int) -> Bool {
     active.load(ordering: .acquiring) && rows >= 4 && rows &* depth &* outputs >= smallestProduct
   }
 

@@ -75,6 +75,8 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   /// Elements of a vector: units in a panel of a fused step.
   public let vectorWidth: Int
   public let fusedSequence: Kernel<FusedArguments<Scalar>>
+  /// Rows that fused steps of one row multiply at once beside themselves; 0 where they do not.
+  public let besideRows: Int
 
   init(_ table: rnn_cpu_kernels) {
     panelWidth = table.panel_width
@@ -105,6 +107,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     layerNormBackward = Kernel(table.layer_norm_backward)
     vectorWidth = table.vector_width
     fusedSequence = Kernel(table.fused_sequence)
+    besideRows = table.beside_rows
   }
 
   /// Makes a table by letting an instruction set's kernel module fill it.

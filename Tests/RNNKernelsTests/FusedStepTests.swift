@@ -110,7 +110,11 @@ final class FusedStepTests: XCTestCase {
     }
 
     /// The same with the fused kernel: all steps at once, or each step in `parts` parts of its panels.
-    func fused(_ set: InstructionSet, firstStep: Int, parts: Int?) -> Result {
+    ///
+    /// - Parameter beside: A product to compute beside the steps.
+    func fused(
+      _ set: InstructionSet, firstStep: Int, parts: Int?, beside: UnsafeMutablePointer<BesideProduct<Scalar>>? = nil
+    ) -> Result {
       let kernels = Scalar.table(of: set)
       let layout = FusedLayout(units: h, gates: gates, width: kernels.vectorWidth)
       let (sw, rw) = (layout.stateWidth, layout.rowWidth)
@@ -154,6 +158,7 @@ final class FusedStepTests: XCTestCase {
       arguments.outputRowStride = h + 1
       arguments.outputStepStride = rows * (h + 1)
       arguments.firstStep = firstStep
+      arguments.beside = beside
       if let parts {
         for t in 0..<steps {
           for phase in cell == .gruBefore ? [1, 2] : [2] as [UInt8] {
@@ -219,6 +224,60 @@ final class FusedStepTests: XCTestCase {
     for cell in Cell.allCases {
       check(Float.self, cell, sizes: sizes, rows: [1])
       check(Double.self, cell, sizes: sizes, rows: [1])
+    }
+  }
+
+  /// Where the steps' weights are in the first-level cache and where not; products that are done before the steps are, and that are not; k in
+  /// whole blocks and not.
+  func testStepsAndAProductBesideThemAreAsEachAlone() {
+    for cell in Cell.allCases {
+      checkBeside(Float.self, cell)
+      checkBeside(Double.self, cell)
+    }
+  }
+
+  private func checkBeside<Scalar: KernelScalar>(_ type: Scalar.Type, _ cell: Cell) {
+    for set in InstructionSet.supported {
+      let kernels = Scalar.table(of: set)
+      guard kernels.besideRows > 0 else { continue }
+      for (h, depth, tiles) in [(40, 50, 1), (100, 1, 1), (130, 16, 2), (130, 41, 3), (200, 200, 2), (97, 300, 4)] {
+        let problem = Problem<Scalar>(cell, h: h, rows: 1, steps: 3)
+        let rows = tiles * kernels.besideRows, outputs = 2 * kernels.panelWidth, stride = outputs + 3
+        var numbers = TestNumbers(seed: UInt64(h * depth))
+        let input: [Scalar] = numbers.array(rows * (depth + 1)), weight: [Scalar] = numbers.array(outputs * depth)
+        let start: [Scalar] = numbers.array(outputs)
+        var panels = [Scalar](repeating: 0, count: PackedMatrix<Scalar>.elementCount(outputs: outputs, depth: depth))
+        var alone = [Scalar](repeating: 44, count: rows * stride), beside = alone
+        input.withUnsafeBufferPointer { input in
+          panels.withUnsafeMutableBufferPointer { panels in
+            let matrix = weight.withUnsafeBufferPointer {
+              PackedMatrix(
+                outputs: outputs, depth: depth, order: .single, source: $0.baseAddress!, outputStride: depth, depthStride: 1,
+                panels: panels.baseAddress!, panelWidth: kernels.panelWidth)
+            }
+            start.withUnsafeBufferPointer { start in
+              alone.withUnsafeMutableBufferPointer {
+                matrix.multiply(
+                  kernels, rows: rows, input: input.baseAddress!, inputRowStride: depth + 1, start: start.baseAddress!,
+                  startRowStride: 0, output: $0.baseAddress!, outputRowStride: stride)
+              }
+              beside.withUnsafeMutableBufferPointer {
+                var product = BesideProduct(
+                  matrix.arguments(
+                    rows: rows, input: input.baseAddress!, inputRowStride: depth + 1, start: start.baseAddress!, startRowStride: 0,
+                    output: $0.baseAddress!, outputRowStride: stride),
+                  start: start.baseAddress!, columns: outputs)
+                let message = "\(cell), \(Scalar.self) on \(set.rawValue), H = \(h), depth \(depth), \(rows) rows"
+                let expected = problem.apart(set)
+                let found = problem.fused(set, firstStep: 0, parts: nil, beside: &product)
+                assertSameBits(found.output, expected.output, "output: \(message)")
+                assertSameBits(found.hidden, expected.hidden, "state: \(message)")
+              }
+            }
+          }
+        }
+        assertSameBits(beside, alone, "product beside \(cell), H = \(h), depth \(depth), \(rows) rows")
+      }
     }
   }
 

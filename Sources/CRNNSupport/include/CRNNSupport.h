@@ -81,6 +81,8 @@ typedef struct rnn_cpu_kernels {
   /** Elements of a vector: units in a panel of a fused step. */
   size_t vector_width;
   rnn_cpu_kernel _Nonnull fused_sequence;
+  /** Rows that fused steps multiply at once beside themselves; 0 where they do not. */
+  size_t beside_rows;
 } rnn_cpu_kernels;
 
 void rnn_cpu_fill_baseline_f32(rnn_cpu_kernels *_Nonnull table);

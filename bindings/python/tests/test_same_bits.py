@@ -61,6 +61,26 @@ def test_one_call_steps_chunks_streams_rows_and_training_agree(cell, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_long_sequence_of_one_row_is_its_steps(cell, dtype):
+    """X W_x of later steps is computed beside earlier ones, where a layer's weights exceed the first-level cache."""
+    for size, hidden, steps in [(40, 150, 37), (131, 130, 36), (33, 97, 60), (200, 200, 61), (1, 160, 48), (150, 144, 97)]:
+        layer = make(cell, size, hidden, 2, dtype=dtype, seed=hidden)
+        name = f"I {size}, H {hidden}, T {steps}"
+        x, hx = randoms(steps, 1, size, seed=steps, dtype=dtype), random_state(layer, 1, seed=steps)
+        y, final = layer(x, hx)
+        stream = layer.stream()
+        stream.state = hx
+        assert_same_bits(np.stack([stream.step(x[t]) for t in range(steps)]), y, name)
+        assert_same_bits(stream.state, final, name + ", state")
+        both = make(cell, size, hidden, dtype=dtype, seed=hidden, bidirectional=True)
+        z = both(x)[0]
+        two = both(np.concatenate([x, x[::-1]], axis=1))[0]
+        assert_same_bits(z, two[:, :1], name + ", both directions")
+        assert_same_bits(both(x[::-1])[0], two[:, 1:], name + ", the other way round")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_padded_with_lengths_is_each_row_alone(cell, bidirectional, dtype):

@@ -99,7 +99,7 @@ extension Weights {
   /// All layers of the chain that begins with `first`; false, and nothing is done, if threads had better not or the pool is busy.
   func run(
     _ wavefront: Wavefront<Scalar>, _ kernels: borrowing KernelTable<Scalar>, from first: Instruction<Scalar>, _ batch: SequenceBatch,
-    _ input: PassInput<Scalar>, state: UnsafeMutablePointer<Scalar>, output: UnsafeMutablePointer<Scalar>,
+    _ input: PassInput<Scalar>, state: UnsafeMutablePointer<Scalar>, output: UnsafeMutablePointer<Scalar>?,
     workspace: Workspace<Scalar>, fused: FusedWeights<Scalar>?
   ) -> Bool {
     guard let shape = wavefrontShape(first, stepCount: batch.stepCount, rowCount: batch.rowCount), ThreadPool.maySynchronize
@@ -127,7 +127,7 @@ extension Weights {
   /// - Parameter from: The chunk's first step in the arrays.
   private func runChunk(
     _ kernels: borrowing KernelTable<Scalar>, _ first: Instruction<Scalar>, layer: Int, _ batch: SequenceBatch, from step: Int,
-    _ input: PassInput<Scalar>, state: UnsafeMutablePointer<Scalar>, output: UnsafeMutablePointer<Scalar>,
+    _ input: PassInput<Scalar>, state: UnsafeMutablePointer<Scalar>, output: UnsafeMutablePointer<Scalar>?,
     scratch: RecurrentScratch<Scalar>, _ workspace: Workspace<Scalar>, _ fused: FusedWeights<Scalar>?
   ) {
     let index = first.firstLayer &+ layer
@@ -139,10 +139,12 @@ extension Weights {
     let ownLayer = index &- instruction.firstLayer
     let firstRow = step &* batch.rowCount, count = batch.cellCount &* instruction.size
     let place = firstRow &* instruction.size
-    let result = (workspace.layerResults[index] ?? workspace.results[node] ?? output) + place
+    // The last layer of the network writes to the output, which a pass without an output does not come to.
+    guard let result = (workspace.layerResults[index] ?? workspace.results[node] ?? output).map({ $0 + place }) else { return }
     var layerInput: UnsafePointer<Scalar>
     if ownLayer > 0 {
-      layerInput = UnsafePointer((workspace.layerResults[index &- 1] ?? output) + place)
+      guard let below = workspace.layerResults[index &- 1] ?? output else { return }
+      layerInput = UnsafePointer(below + place)
     } else {
       var from = instruction.source
       // Dropout passes on what it reads.

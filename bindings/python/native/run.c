@@ -34,7 +34,8 @@ static int is_readable(PyObject *object, int type, size_t count) {
   return PyArray_TYPE(array) == type && PyArray_ISCARRAY_RO(array) && (size_t)PyArray_SIZE(array) == count;
 }
 
-/* run(x, initial): (y, state), or the status of a run that failed. `initial` is None, or an array that becomes the state. */
+/* run(x, initial): (y, state), or the status of a run that failed, or None where an array is not what was planned for. `initial` is None, or
+ * an array that becomes the state. */
 static PyObject *run(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
   PlannedRun *self = (PlannedRun *)object;
   if (count != 2) {
@@ -45,10 +46,8 @@ static PyObject *run(PyObject *object, PyObject *const *arguments, Py_ssize_t co
   int begins = initial != Py_None;
   if (!is_readable(x, self->reads_tokens ? NPY_INT64 : self->type, self->count)
       || (begins && (self->state.rank < 0 || !is_readable(initial, self->type, self->state.count)
-                     || !PyArray_ISWRITEABLE((PyArrayObject *)initial)))) {
-    PyErr_SetString(PyExc_TypeError, "run: x or the initial state is not what was planned for");
-    return NULL;
-  }
+                     || !PyArray_ISWRITEABLE((PyArrayObject *)initial))))
+    Py_RETURN_NONE;
   PyObject *y = new_array(&self->output, self->type);
   if (y == NULL) return NULL;
   PyObject *state = initial;

@@ -484,6 +484,16 @@ class Model:
             raise last_error(status)
         return y, [] if state is None else plan.leaves(state)
 
+    def _run_natively(self, plan: Plan, x: Any, initial: Optional[np.ndarray]) -> Optional[Tuple[np.ndarray, Any]]:
+        """`_call` without lengths and options, through the extension module; None if it does not know such an x."""
+        result = plan.native.run(x, initial)
+        if result is None:
+            return None
+        if result.__class__ is int:
+            raise last_error(result)
+        y, state = result
+        return y, self._nest([] if state is None else plan.leaves(state))
+
     def _run_in_slot(self, plan: Plan, x: Any, initial: Optional[np.ndarray]) -> Tuple[np.ndarray, List[np.ndarray]]:
         """`_run` without lengths and options, for a plan that has slots."""
         slots = plan.slots
@@ -515,11 +525,9 @@ class Model:
         plan, x, tokens, initial, lengths = batch
         if mask is None and padding is None and padding_value == 0 and not zero_state_of_empty_rows and self._mask_rule is None:
             if lengths is None and plan.native is not None:
-                result = plan.native.run(tokens if x is None else x, initial)
-                if result.__class__ is int:
-                    raise last_error(result)
-                y, state = result
-                return y, self._nest([] if state is None else plan.leaves(state))
+                result = self._run_natively(plan, tokens if x is None else x, initial)
+                if result is not None:
+                    return result
             if plan.slots is None or lengths is not None:
                 y, leaves = self._run(plan, x, tokens, lengths, initial, self._run_options)
             else:
@@ -847,6 +855,29 @@ class SequenceModel(Model):
         initial = None if hx is None else self._pack(self._leaves(hx, "hx"), plan, "hx")
         return plan, features, tokens, initial, None if lengths is None else as_lengths(lengths, plan.key[1])
 
+    def _invoke(
+        self,
+        x: Any,
+        hx: Any,
+        lengths: Any,
+        mask: Any,
+        padding_value: float,
+        padding: Optional[str],
+        zero_state_of_empty_rows: bool,
+    ) -> Tuple[np.ndarray, Any]:
+        """A call of the model."""
+        # The usual one, of an x like one before: the extension module checks that it needs no conversion.
+        if (
+            hx is None and lengths is None and x.__class__ is _ndarray and mask is None and padding is None
+            and padding_value == 0 and not zero_state_of_empty_rows and self._mask_rule is None
+        ):  # fmt: skip
+            plan = self._plans_of_shapes.get(x.shape)
+            if plan is not None and plan.native is not None:
+                result = self._run_natively(plan, x, None)
+                if result is not None:
+                    return result
+        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
+
     def __call__(
         self,
         x: Any,
@@ -858,7 +889,7 @@ class SequenceModel(Model):
         padding: Optional[str] = None,
         zero_state_of_empty_rows: bool = False,
     ) -> Tuple[np.ndarray, Any]:
-        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
+        return self._invoke(x, hx, lengths, mask, padding_value, padding, zero_state_of_empty_rows)
 
     def forward_train(
         self,

@@ -232,7 +232,7 @@ class RecurrentLayer(SequenceModel):
         h_n : ndarray, shape (L*D, N, H); for LSTM a pair (h_n, c_n); structured as `hx`
             The state after each row's last step.
         """
-        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
+        return self._invoke(x, hx, lengths, mask, padding_value, padding, zero_state_of_empty_rows)
 
     def __reduce__(self) -> Tuple[Any, ...]:
         spelled = getattr(self, "_variant_spelled", None)

@@ -175,7 +175,7 @@ class Sequential(SequenceModel):
         state : list
             h_n, for LSTM (h_n, c_n), of each recurrent module.
         """
-        return self._call(self._batch(x, hx, lengths), mask, padding_value, padding, zero_state_of_empty_rows)
+        return self._invoke(x, hx, lengths, mask, padding_value, padding, zero_state_of_empty_rows)
 
     def __len__(self) -> int:
         return len(self._specs)

@@ -35,6 +35,20 @@ class ThroughCtypes(_stepper.Stepper):
         return self._stream._step_any(x, tokens)
 
 
+def kept_memory(calls):
+    """Bytes that are left of what `calls` takes, when it is not called for the first time."""
+    tracemalloc.start()
+    try:
+        calls()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        calls()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
 def models():
     yield librnn.LSTM(4, 5, 2, seed=1), randoms(6, 1, 4)
     yield librnn.GRU(4, 5, seed=1, dtype="float64"), randoms(6, 1, 4, dtype="float64")
@@ -132,16 +146,7 @@ def test_steps_leave_no_reference_behind(dtype):
     calls()
     # None is counted by the whole interpreter: some references come and go.
     assert [abs(sys.getrefcount(a) - n) < 20 for a, n in zip(held, counts)] == [True] * len(held)
-    tracemalloc.start()
-    try:
-        calls()
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        calls()
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 4096
-    finally:
-        tracemalloc.stop()
+    assert kept_memory(calls) < 4096
 
 
 @needs_native
@@ -286,16 +291,7 @@ def test_runs_leave_no_reference_behind():
     calls()
     (plan,) = model._plans.values()
     count = sys.getrefcount(x), sys.getrefcount(plan.native)
-    tracemalloc.start()
-    try:
-        calls()
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        calls()
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 4096
-    finally:
-        tracemalloc.stop()
+    assert kept_memory(calls) < 4096
     assert count == (sys.getrefcount(x), sys.getrefcount(plan.native))
 
 

@@ -14,9 +14,8 @@ from typing import Any, Dict, Iterator, List, Mapping, MutableMapping, NamedTupl
 
 import numpy as np
 
-from . import _abi
+from . import _abi, _extension
 from ._arrays import address, as_lengths, as_mask, floats, integers, real, show, unsigned
-from . import _extension
 from ._builder import choose
 from ._handle import Handle, create
 from ._mask import MaskRule
@@ -518,12 +517,21 @@ class Model:
             slots.append(slot)
         return y, leaves
 
+    def _has_no_options(
+        self, mask: Any, padding_value: float, padding: Optional[str], zero_state_of_empty_rows: bool
+    ) -> bool:
+        """Whether a call needs no rnn_run_options but those of the model."""
+        return (
+            mask is None and padding is None and padding_value == 0 and not zero_state_of_empty_rows
+            and self._mask_rule is None
+        )  # fmt: skip
+
     def _call(
         self, batch: Batch, mask: Any, padding_value: float, padding: Optional[str], zero_state_of_empty_rows: bool
     ) -> Tuple[np.ndarray, Any]:
         """A call of the model once its arrays are checked: y, and the state as the caller gets it."""
         plan, x, tokens, initial, lengths = batch
-        if mask is None and padding is None and padding_value == 0 and not zero_state_of_empty_rows and self._mask_rule is None:
+        if self._has_no_options(mask, padding_value, padding, zero_state_of_empty_rows):
             if lengths is None and plan.native is not None:
                 result = self._run_natively(plan, tokens if x is None else x, initial)
                 if result is not None:
@@ -867,12 +875,13 @@ class SequenceModel(Model):
     ) -> Tuple[np.ndarray, Any]:
         """A call of the model."""
         # The usual one, of an x like one before: the extension module checks that it needs no conversion.
-        if (
-            hx is None and lengths is None and x.__class__ is _ndarray and mask is None and padding is None
-            and padding_value == 0 and not zero_state_of_empty_rows and self._mask_rule is None
-        ):  # fmt: skip
+        if hx is None and lengths is None and x.__class__ is _ndarray:
             plan = self._plans_of_shapes.get(x.shape)
-            if plan is not None and plan.native is not None:
+            if (
+                plan is not None
+                and plan.native is not None
+                and self._has_no_options(mask, padding_value, padding, zero_state_of_empty_rows)
+            ):
                 result = self._run_natively(plan, x, None)
                 if result is not None:
                     return result

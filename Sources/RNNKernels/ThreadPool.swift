@@ -12,6 +12,8 @@ public enum ThreadPool {
   public static let largestCount = 1024
   /// Some 20 µs: longer than the gap between two products of a pass, much shorter than a time slice.
   private static let spinCount = 2_000
+  /// The same in nanoseconds: a call that comes later than this after the one before finds the threads asleep.
+  public static let spinTime: UInt64 = 20_000
 
   /// Threads that one call may use, its own included.
   public static var limit: Int {
@@ -43,7 +45,8 @@ public enum ThreadPool {
     var body: Body?
     var context: UnsafeRawPointer?
     private let padding1 = SIMD16<Int32>()
-    let sleepers = Atomic<Int>(0)
+    /// Calls that compute alone and expect a job soon: workers spin until they are done, and then for as long as ever.
+    let expecting = Atomic<Int>(0)
     private let padding2 = SIMD16<Int32>()
     /// Parts of the workers that are not done.
     let pending = Atomic<UInt32>(0)
@@ -59,6 +62,7 @@ public enum ThreadPool {
   nonisolated(unsafe) private static let shared: UnsafeMutablePointer<Shared> = {
     let memory = UnsafeMutablePointer<Shared>.allocate(capacity: 1)
     memory.initialize(to: Shared())
+    _ = sleep
     // The child of a fork has the caller's thread alone.
     pthread_atfork(
       nil, nil,
@@ -67,7 +71,8 @@ public enum ThreadPool {
         ThreadPool.shared.pointee.job.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.workerCount.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.pending.store(0, ordering: .relaxed)
-        ThreadPool.shared.pointee.sleepers.store(0, ordering: .relaxed)
+        for worker in 1..<largestCount { ThreadPool.sleep[worker].store(awake, ordering: .relaxed) }
+        ThreadPool.shared.pointee.expecting.store(0, ordering: .relaxed)
         ThreadPool.shared.pointee.entry.store(closed, ordering: .relaxed)
         ThreadPool.shared.pointee.left.store(0, ordering: .relaxed)
         ThreadPool.barrier.reset()
@@ -79,10 +84,15 @@ public enum ThreadPool {
   /// For the parts of `runTogether`, which are all of the pool that computes.
   public static let barrier = StepBarrier()
 
-  /// What sleepers wait for; changes with every job. By itself, since the operating system is told its address.
-  nonisolated(unsafe) private static let wakeUp: UnsafeMutablePointer<Atomic<UInt32>> = {
-    let memory = UnsafeMutablePointer<Atomic<UInt32>>.allocate(capacity: 1)
-    memory.initialize(to: Atomic(0))
+  private static var awake: UInt32 { 0 }
+  private static var asleep: UInt32 { 1 }
+  /// On its way, from its sleep or its birth.
+  private static var called: UInt32 { 2 }
+
+  /// Of each worker whether it sleeps: what the operating system is told to wait for, and so by itself.
+  nonisolated(unsafe) private static let sleep: UnsafeMutablePointer<Atomic<UInt32>> = {
+    let memory = UnsafeMutablePointer<Atomic<UInt32>>.allocate(capacity: largestCount)
+    for worker in 0..<largestCount { (memory + worker).initialize(to: Atomic(awake)) }
     return memory
   }()
 
@@ -178,10 +188,20 @@ public enum ThreadPool {
     shared.pointee.body = body
     shared.pointee.context = context
     shared.pointee.job.store(number << 16 | parts, ordering: .releasing)
-    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
-    if shared.pointee.sleepers.load(ordering: .sequentiallyConsistent) > 0 {
-      rnn_cpu_futex_wake(wakeUp, Int32.max)
-    }
+    wake(workers: Int(parts & (withHelpers - 1)) - 1)
+  }
+
+  /// Calls those of the first `workers` that sleep; the others find the job when they look.
+  @inline(__always)
+  private static func wake(workers: Int) {
+    guard workers > 0 else { return }
+    for worker in 1...workers where sleep[worker].load(ordering: .sequentiallyConsistent) == asleep { call(worker) }
+  }
+
+  @inline(never)
+  private static func call(_ worker: Int) {
+    let (isCalled, _) = sleep[worker].compareExchange(expected: asleep, desired: called, ordering: .sequentiallyConsistent)
+    if isCalled { rnn_cpu_futex_wake(sleep + worker, 1) }
   }
 
   /// Whether a worker may help with this job: it has been let in, and counts.
@@ -196,19 +216,27 @@ public enum ThreadPool {
     return false
   }
 
-  /// Whether `parts` threads would begin at once; if not, wakes those that sleep, for a later call: whoever has less to do than
-  /// it takes to wake a thread (some 50 µs) does it alone.
+  /// Whether `parts` threads would begin at once.
   public static func isAwake(parts: Int) -> Bool {
-    if shared.pointee.workerCount.load(ordering: .relaxed) < parts - 1 {
-      guard begin() else { return false }
-      _ = startWorkers(min(parts, largestCount) - 1)
+    guard shared.pointee.workerCount.load(ordering: .relaxed) >= parts - 1 else { return false }
+    for worker in 1..<max(parts, 1) where sleep[worker].load(ordering: .relaxed) != awake { return false }
+    return true
+  }
+
+  /// Calls `body`, which is short, and has the threads awake when it returns, or soon after: for a caller that computes alone, as it has less
+  /// to do than it takes to wake a thread (some 50 µs), but will soon have as much to do again. Threads that come before
+  /// `body` is done stay.
+  @inline(__always)
+  public static func awaken(parts: Int, while body: () -> Void) {
+    shared.pointee.expecting.wrappingAdd(1, ordering: .relaxed)
+    defer { shared.pointee.expecting.wrappingSubtract(1, ordering: .relaxed) }
+    let workers = min(parts, largestCount) - 1
+    if shared.pointee.workerCount.load(ordering: .relaxed) < workers, begin() {
+      _ = startWorkers(workers)
       shared.pointee.isBusy.store(false, ordering: .releasing)
-      return false
     }
-    if shared.pointee.sleepers.load(ordering: .relaxed) == 0 { return true }
-    wakeUp.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
-    rnn_cpu_futex_wake(wakeUp, Int32.max)
-    return false
+    wake(workers: workers)
+    body()
   }
 
   private static func begin() -> Bool {
@@ -242,7 +270,7 @@ public enum ThreadPool {
   private static var shortestAvoidance: UInt64 { 2_000_000 }
   private static var longestAvoidance: UInt64 { 1_000_000_000 }
 
-  private static func nanoseconds() -> UInt64 {
+  public static func nanoseconds() -> UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(bitPattern: Int64(time.tv_sec &* 1_000_000_000 &+ time.tv_nsec))
@@ -276,6 +304,7 @@ public enum ThreadPool {
   private static func startWorkers(_ count: Int) -> Bool {
     var existing = shared.pointee.workerCount.load(ordering: .relaxed)
     while existing < count {
+      sleep[existing + 1].store(called, ordering: .relaxed)
       var thread = pthread_t()
       var attributes = pthread_attr_t()
       pthread_attr_init(&attributes)
@@ -301,28 +330,30 @@ public enum ThreadPool {
   /// The life of worker `index`, which computes part `index` of every job that has so many.
   private static func work(_ index: Int) -> Never {
     _ = rnn_cpu_mode_enter()
+    sleep[index].store(awake, ordering: .relaxed)
     var seen: UInt64 = 0
+    var spins = 0
     while true {
-      var spins = 0
       var job = shared.pointee.job.load(ordering: .acquiring)
       while job == seen {
         if spins < spinCount {
-          spins += 1
+          spins = shared.pointee.expecting.load(ordering: .relaxed) > 0 ? 0 : spins + 1
           rnn_cpu_pause()
         } else {
-          let ticket = wakeUp.pointee.load(ordering: .sequentiallyConsistent)
-          shared.pointee.sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
+          sleep[index].store(asleep, ordering: .sequentiallyConsistent)
           if shared.pointee.job.load(ordering: .sequentiallyConsistent) == seen {
-            rnn_cpu_futex_wait(wakeUp, ticket)
+            rnn_cpu_futex_wait(sleep + index, asleep)
           }
           spins = 0
-          shared.pointee.sleepers.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+          sleep[index].store(awake, ordering: .sequentiallyConsistent)
         }
         job = shared.pointee.job.load(ordering: .acquiring)
       }
       seen = job
       let isHelper = job & withHelpers != 0
+      // Jobs of fewer threads keep nobody else from sleeping.
       guard index < Int(job & (withHelpers - 1)), !isHelper || enters(job) else { continue }
+      spins = 0
       if let body = shared.pointee.body, let context = shared.pointee.context { body(context, index) }
       if isHelper {
         shared.pointee.left.wrappingAdd(1, ordering: .releasing)

@@ -62,6 +62,42 @@ final class ThreadPoolTests: XCTestCase {
     }
   }
 
+  /// Steps of a stream that found the other thread asleep would otherwise find it asleep again, step after step.
+  func testThreadsThatWereCalledStayUntilTheCallIsDone() {
+    ThreadPool.run(parts: 2) { _ in }
+    XCTAssert(happens { !ThreadPool.isAwake(parts: 2) })
+    ThreadPool.awaken(parts: 2) {
+      XCTAssert(happens { ThreadPool.isAwake(parts: 2) })
+      usleep(5_000)
+      XCTAssert(ThreadPool.isAwake(parts: 2))
+    }
+    XCTAssert(happens { !ThreadPool.isAwake(parts: 2) })
+  }
+
+  func testJobsOfTwoThreadsLetTheOthersSleep() {
+    ThreadPool.run(parts: 4) { _ in usleep(1_000) }
+    XCTAssert(
+      happens {
+        XCTAssert(ThreadPool.runTogether(parts: 2, patience: nil) { _ in })
+        return !ThreadPool.isAwake(parts: 4)
+      })
+    // And they come when there is something for them.
+    let parts = UnsafeMutablePointer<Int>.allocate(capacity: 4)
+    parts.initialize(repeating: 0, count: 4)
+    defer { parts.deallocate() }
+    XCTAssert(ThreadPool.runTogether(parts: 4, patience: nil) { part in parts[part] += 1 })
+    XCTAssertEqual(Array(UnsafeBufferPointer(start: parts, count: 4)), [1, 1, 1, 1])
+  }
+
+  /// Within five seconds, as the machine may be busy.
+  private func happens(_ condition: () -> Bool) -> Bool {
+    for _ in 0..<50_000 {
+      if condition() { return true }
+      usleep(100)
+    }
+    return false
+  }
+
   func testAJobWithHelpersInsideAJobIsRefused() {
     ThreadPool.run(parts: 2) { _ in
       XCTAssertFalse(ThreadPool.runWithHelpers(parts: 2, patience: .max) { _ in XCTFail("the pool is busy") })

@@ -64,6 +64,8 @@ final class StreamPlan<Scalar: KernelScalar> {
   private let stageIsShared: AlignedBuffer<Bool>
   private let sharedStep: AlignedBuffer<SharedStep>
   private var sharedSize = 0
+  /// When the last step that was not shared ended.
+  private var lastStepAlone: UInt64 = 0
   private let products: AlignedBuffer<ProductArguments<Scalar>>
   private let steps: AlignedBuffer<FusedArguments<Scalar>>
   private var productCount = 0, stepCount = 0
@@ -298,7 +300,7 @@ final class StreamPlan<Scalar: KernelScalar> {
   /// One step from the stream's input to its output. Must run inside `withNumericMode`.
   @inline(__always)
   func step() {
-    if sharedSize == 0 || !stepTogether() { stepAlone() }
+    if sharedSize == 0 { stepAlone() } else { stepShared() }
     if let paddedOutput { outputTarget.update(from: paddedOutput, count: outputCount) }
     var step = steps.baseAddress
     let last = step + stepCount
@@ -321,11 +323,21 @@ final class StreamPlan<Scalar: KernelScalar> {
     }
   }
 
-  private func stepTogether() -> Bool {
-    guard ThreadPool.maySynchronize, sharedSize >= Self.wakingSize || ThreadPool.isAwake(parts: threadCount) else {
-      return false
+  /// With other threads, if they are awake or it is worth waiting for them. If they are not, they are called where the step before has only
+  /// just ended, since then the next one will soon follow.
+  private func stepShared() {
+    let maySynchronize = ThreadPool.maySynchronize
+    if maySynchronize, sharedSize >= Self.wakingSize || ThreadPool.isAwake(parts: threadCount),
+      SharedStep.run(sharedStep.baseAddress)
+    {
+      return
     }
-    return SharedStep.run(sharedStep.baseAddress)
+    if maySynchronize, ThreadPool.nanoseconds() &- lastStepAlone < ThreadPool.spinTime {
+      ThreadPool.awaken(parts: threadCount) { stepAlone() }
+    } else {
+      stepAlone()
+    }
+    lastStepAlone = ThreadPool.nanoseconds()
   }
 
   /// Steps from and to memory of the caller, which lie one after the other. Must run inside `withNumericMode`.

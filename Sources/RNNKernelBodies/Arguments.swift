@@ -241,7 +241,8 @@ public struct BesideProduct<Scalar>: BitwiseCopyable {
 
 /// Steps of one layer and direction, from X W_x + b: each step's recurrent product, gates and state at once. See FusedStep.swift.
 ///
-/// Units come in panels of one vector; P panels hold H units and, past the last, zeros. Of all rows, the state is [N, P · width].
+/// Units come in panels of one vector; P panels hold H units and, past the last, zeros. The last panel may be one of half a vector. Of all
+/// rows, the state is [N, P · width].
 @frozen
 public struct FusedArguments<Scalar>: BitwiseCopyable {
   public var cellKind: FusedCell
@@ -253,13 +254,15 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
   /// H.
   public var depth: Int
   public var steps, rows: Int
-  /// The panels of this call; all of them but where threads share a step.
+  /// The panels of this call, of whole vectors; all of them but where threads share a step.
   public var firstPanel, panelCount: Int
+  /// After them comes a panel of half a vector.
+  public var hasHalfPanel: Bool
   /// Odd steps take the panels backwards, counted from here.
   public var firstStep: Int
   /// [steps, rows, P, G, width]: X W_x + b, or with `inputDepth` only b, for the step to add X W_x.
   public var x: UnsafePointer<Scalar>
-  public var xStepStride, xRowStride, xPanelStride: Int
+  public var xStepStride, xRowStride: Int
   /// I, where one step of one row computes X W_x + b itself, from `input`; 0 otherwise.
   public var inputDepth: Int
   public var inputOrder: ReductionOrder
@@ -293,8 +296,8 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
   @inlinable @inline(__always)
   public init(
     _ cellKind: FusedCell, order: ReductionOrder, candidateOrder: ReductionOrder, depth: Int, steps: Int, rows: Int,
-    panelCount: Int, width: Int, x: UnsafePointer<Scalar>, weight: UnsafePointer<Scalar>, hidden: UnsafeMutablePointer<Scalar>,
-    nextHidden: UnsafeMutablePointer<Scalar>, sums: UnsafeMutablePointer<Scalar>
+    panelCount: Int, hasHalfPanel: Bool, rowWidth: Int, stateWidth: Int, x: UnsafePointer<Scalar>, weight: UnsafePointer<Scalar>,
+    hidden: UnsafeMutablePointer<Scalar>, nextHidden: UnsafeMutablePointer<Scalar>, sums: UnsafeMutablePointer<Scalar>
   ) {
     self.cellKind = cellKind
     self.order = order
@@ -305,10 +308,10 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
     self.rows = rows
     firstPanel = 0
     self.panelCount = panelCount
+    self.hasHalfPanel = hasHalfPanel
     firstStep = 0
     self.x = x
-    xPanelStride = cellKind.gateCount &* width
-    xRowStride = panelCount &* xPanelStride
+    xRowStride = rowWidth
     xStepStride = rows &* xRowStride
     inputDepth = 0
     inputOrder = order
@@ -324,7 +327,7 @@ public struct FusedArguments<Scalar>: BitwiseCopyable {
     cell = hidden
     term = hidden
     update = hidden
-    stateStride = panelCount &* width
+    stateStride = stateWidth
     output = nil
     outputStepStride = 0
     outputRowStride = 0

@@ -92,14 +92,18 @@ public protocol FusedPass {
   static func weight(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar>
   /// What is multiplied: [rows, depth], with the rows `stateStride` apart.
   static func input(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar>
-  /// The first sum of a panel in X W_x + b.
+  /// The sums of a unit in X W_x + b, and the first of them that is this pass's.
+  static var gateCount: Int { get }
   static var firstGate: Int { get }
   /// Gates and state of one vector of units. `x` is at the panel's first gate.
   static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<Scalar>, _ a: UnsafePointer<FusedArguments<Scalar>>, element: Int)
 }
 
 extension FusedPass {
+  @inlinable @inline(__always) public static var gateCount: Int { 3 }
   @inlinable @inline(__always) public static var firstGate: Int { 0 }
+  /// From panel to panel in X W_x + b.
+  @inlinable @inline(__always) static var xPanelStride: Int { gateCount &* Shape.Columns.Target.width }
   @inlinable @inline(__always) public static var beginsWithInput: Bool { true }
   @inlinable @inline(__always) public static func weight(_ a: UnsafePointer<FusedArguments<Scalar>>) -> UnsafePointer<Scalar> { a.pointee.weight }
   @inlinable @inline(__always)
@@ -110,6 +114,7 @@ extension FusedPass {
 public enum FusedLSTM<T: KernelTarget, LargeRows: RowTile>: FusedPass where LargeRows.Columns == FourColumns<T> {
   public typealias Shape = FourSums<T, LargeRows>
   public typealias InputShape = Shape
+  @inlinable @inline(__always) public static var gateCount: Int { 4 }
 
   @inlinable @inline(__always)
   public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: UnsafePointer<FusedArguments<T.Scalar>>, element: Int) {
@@ -176,6 +181,7 @@ public enum FusedGRUBeforeCandidate<T: KernelTarget>: FusedPass {
 public enum FusedVanilla<T: KernelTarget>: FusedPass {
   public typealias Shape = OneSum<T>
   public typealias InputShape = OneSum<T>
+  @inlinable @inline(__always) public static var gateCount: Int { 1 }
 
   @inlinable @inline(__always)
   public static func finish(_ sums: Shape.Columns, _ x: UnsafePointer<T.Scalar>, _ a: UnsafePointer<FusedArguments<T.Scalar>>, element: Int) {
@@ -189,9 +195,9 @@ public enum FusedVanilla<T: KernelTarget>: FusedPass {
 public protocol FusedSums {
   associatedtype Shape: FusedShape
   typealias Scalar = Shape.Scalar
-  static var zero: Self { get }
-  /// Others than the first are `xStride` and `biasStride` further.
-  init(_ x: UnsafePointer<Scalar>, xStride: Int, _ bias: UnsafePointer<Scalar>, biasStride: Int)
+  /// The first terms of a tile's sums, and of their second chain.
+  init(_ o: borrowing FusedOperands<Scalar>)
+  static func zero(_ o: borrowing FusedOperands<Scalar>) -> Self
   /// Adds input · line; others than the first are `inputStride` and `weightStride` further, of which one is 0.
   mutating func addProduct(_ input: UnsafePointer<Scalar>, inputStride: Int, _ line: UnsafePointer<Scalar>, weightStride: Int)
   mutating func add(_ other: Self)
@@ -205,12 +211,10 @@ public protocol FusedSums {
 public struct RowSums<Rows: RowTile, Shape: FusedShape>: FusedSums where Rows.Columns == Shape.Columns {
   @usableFromInline var rows: Rows
   @inlinable @inline(__always) init(rows: Rows) { self.rows = rows }
-  @inlinable @inline(__always) public static var zero: Self { Self(rows: .zero) }
+  @inlinable @inline(__always) public static func zero(_ o: borrowing FusedOperands<Scalar>) -> Self { Self(rows: .zero) }
   @inlinable @inline(__always) public static var count: Int { Rows.count }
   @inlinable @inline(__always)
-  public init(_ x: UnsafePointer<Scalar>, xStride: Int, _ bias: UnsafePointer<Scalar>, biasStride: Int) {
-    rows = Rows(Shape.self, x, stride: xStride, bias)
-  }
+  public init(_ o: borrowing FusedOperands<Scalar>) { rows = Rows(Shape.self, o.x, stride: o.xStride, o.bias) }
   @inlinable @inline(__always)
   public mutating func addProduct(
     _ input: UnsafePointer<Scalar>, inputStride: Int, _ line: UnsafePointer<Scalar>, weightStride: Int
@@ -222,14 +226,27 @@ public struct RowSums<Rows: RowTile, Shape: FusedShape>: FusedSums where Rows.Co
   public func store(_ sums: UnsafeMutablePointer<Scalar>) { rows.store(sums, stride: Shape.lineWidth) }
 }
 
-/// Sums that become gates without going through memory: of so few panels that one row waits for every step on the way.
-public protocol FusedPanelSums: FusedSums {
+/// Sums of one row, whose weights may be words.
+public protocol FusedOneRowSums: FusedSums {
   /// Adds input[0] times the low halves of a line of words, and then input[1] times the high ones.
   mutating func addProducts(_ low: Scalar, _ high: Scalar, words: UnsafePointer<Scalar>, weightStride: Int)
+}
+
+/// Sums that become gates without going through memory: of so few panels that one row waits for every step on the way.
+public protocol FusedPanelSums: FusedOneRowSums {
+  static var zero: Self { get }
+  /// Others than the first are `xStride` and `biasStride` further.
+  init(_ x: UnsafePointer<Scalar>, xStride: Int, _ bias: UnsafePointer<Scalar>, biasStride: Int)
   /// The gates of all panels but the first `known`.
   func finish<Pass: FusedPass>(
     _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Scalar>>, _ x: UnsafePointer<Scalar>, xStride: Int, element: Int, known: Int
   ) where Pass.Shape == Shape
+}
+
+extension FusedPanelSums {
+  @inlinable @inline(__always)
+  public init(_ o: borrowing FusedOperands<Scalar>) { self.init(o.x, xStride: o.xStride, o.bias, biasStride: o.biasStride) }
+  @inlinable @inline(__always) public static func zero(_ o: borrowing FusedOperands<Scalar>) -> Self { zero }
 }
 
 /// One panel of one row.
@@ -311,11 +328,67 @@ public struct PanelSums<Half: FusedPanelSums>: FusedPanelSums {
   }
 }
 
+/// Panels of one row and, to their right, one of half a vector. By itself it would wait for its sums: a step of each is ready every four
+/// cycles, and it has no more than two cycles' work for them.
+@frozen
+public struct WithHalf<Panels: FusedPanelSums, Half: FusedPanelSums>: FusedOneRowSums where Half.Scalar == Panels.Scalar {
+  public typealias Shape = Panels.Shape
+  @usableFromInline var panels: Panels
+  @usableFromInline var half: Half
+  /// The first line of the first panel.
+  @usableFromInline let firstLine: UnsafePointer<Scalar>
+  @inlinable @inline(__always) public static var count: Int { Panels.count }
+  @inlinable @inline(__always)
+  init(panels: Panels, half: Half, firstLine: UnsafePointer<Scalar>) {
+    self.panels = panels
+    self.half = half
+    self.firstLine = firstLine
+  }
+  @inlinable @inline(__always)
+  public init(_ o: borrowing FusedOperands<Scalar>) {
+    self.init(
+      panels: Panels(o),
+      half: Half(o.halfX, xStride: 0, o.bias + Panels.count &* o.biasStride, biasStride: 0),
+      firstLine: o.weight)
+  }
+  @inlinable @inline(__always)
+  public static func zero(_ o: borrowing FusedOperands<Scalar>) -> Self { Self(panels: .zero, half: .zero, firstLine: o.weight) }
+  /// Its lines are half as long.
+  @inlinable @inline(__always)
+  func halfLine(_ line: UnsafePointer<Scalar>, weightStride: Int) -> UnsafePointer<Scalar> {
+    firstLine + (Panels.count &* weightStride &+ (line - firstLine) &>> 1)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProduct(
+    _ input: UnsafePointer<Scalar>, inputStride: Int, _ line: UnsafePointer<Scalar>, weightStride: Int
+  ) {
+    panels.addProduct(input, inputStride: inputStride, line, weightStride: weightStride)
+    half.addProduct(input, inputStride: inputStride, halfLine(line, weightStride: weightStride), weightStride: 0)
+  }
+  @inlinable @inline(__always)
+  public mutating func addProducts(_ low: Scalar, _ high: Scalar, words: UnsafePointer<Scalar>, weightStride: Int) {
+    panels.addProducts(low, high, words: words, weightStride: weightStride)
+    half.addProducts(low, high, words: halfLine(words, weightStride: weightStride), weightStride: 0)
+  }
+  @inlinable @inline(__always)
+  public mutating func add(_ other: Self) {
+    panels.add(other.panels)
+    half.add(other.half)
+  }
+  @inlinable @inline(__always)
+  public func store(_ sums: UnsafeMutablePointer<Scalar>) {
+    panels.store(sums)
+    half.store(sums + Panels.count &* Shape.lineWidth)
+  }
+}
+
 /// The operands of one tile's sums.
 @frozen
 public struct FusedOperands<Scalar> {
   @usableFromInline var depth: Int
   @usableFromInline var x, bias, input, weight: UnsafePointer<Scalar>
+  /// That of the panel of half a vector, where the tile has it.
+  @usableFromInline var halfX: UnsafePointer<Scalar>
   @usableFromInline var xStride, biasStride, inputStride, weightStride: Int
   @usableFromInline var sums: UnsafeMutablePointer<Scalar>
 
@@ -327,6 +400,7 @@ public struct FusedOperands<Scalar> {
   ) {
     self.depth = depth
     self.x = x
+    halfX = x
     self.xStride = xStride
     self.bias = bias
     self.biasStride = biasStride
@@ -347,10 +421,10 @@ extension FusedArguments where Scalar: KernelFloat {
 func fusedSums<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>, twoChains: Bool) -> Sums {
   var input = o.input
   var line = o.weight
-  var sums = Sums(o.x, xStride: o.xStride, o.bias, biasStride: o.biasStride)
+  var sums = Sums(o)
   var k = o.depth
   if twoChains {
-    var odd = Sums.zero
+    var odd = Sums.zero(o)
     while k >= 2 {
       sums.addProduct(input, inputStride: o.inputStride, line, weightStride: o.weightStride)
       odd.addProduct(
@@ -386,10 +460,10 @@ func storeFusedSumsOfTwoChains<Sums: FusedSums>(_ kind: Sums.Type, _ o: borrowin
 
 /// One chain, of weights as words.
 @_alwaysEmitIntoClient @inline(never)
-func storeFusedSumsOfWords<Sums: FusedPanelSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
+func storeFusedSumsOfWords<Sums: FusedOneRowSums>(_ kind: Sums.Type, _ o: borrowing FusedOperands<Sums.Scalar>) {
   var input = o.input
   var words = o.weight
-  var sums = Sums(o.x, xStride: o.xStride, o.bias, biasStride: o.biasStride)
+  var sums = Sums(o)
   var k = o.depth
   while k >= 2 {
     sums.addProducts(input[0], input[1], words: words, weightStride: o.weightStride)
@@ -427,7 +501,7 @@ func fusedOperands<Pass: FusedPass>(
   let isWords = a.pointee.isWords
   let panelSize = (isWords ? (a.pointee.depth &+ 1) &>> 1 : a.pointee.depth) &* Pass.Shape.lineWidth
   return FusedOperands(
-    depth: a.pointee.depth, x: x + Pass.firstGate &* width, xStride: ofPanels ? a.pointee.xPanelStride : a.pointee.xRowStride,
+    depth: a.pointee.depth, x: x + Pass.firstGate &* width, xStride: ofPanels ? Pass.xPanelStride : a.pointee.xRowStride,
     bias: a.pointee.candidateBias + panel &* width, biasStride: ofPanels ? width : 0, input: Pass.input(a) + row &* a.pointee.stateStride,
     inputStride: ofPanels ? 0 : a.pointee.stateStride, weight: Pass.weight(a) + panel &* panelSize,
     weightStride: ofPanels ? panelSize : 0, sums: a.pointee.sums)
@@ -453,7 +527,7 @@ func fusedTile<Pass: FusedPass, Sums: FusedSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, ofPanels: Bool, known: Int, twoChains: Bool
 ) where Sums.Shape == Pass.Shape {
-  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
+  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* Pass.xPanelStride)
   let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: ofPanels)
   if twoChains {
     storeFusedSumsOfTwoChains(Sums.self, operands)
@@ -470,7 +544,7 @@ func fusedTileOfWords<Pass: FusedPass, Sums: FusedPanelSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, known: Int
 ) where Sums.Shape == Pass.Shape {
-  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
+  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* Pass.xPanelStride)
   let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
   storeFusedSumsOfWords(Sums.self, operands)
   fusedFinish(
@@ -520,7 +594,7 @@ func fusedRowsInLargeTiles<Pass: FusedPass>(
   func leavesWell(_ left: Int, _ count: Int) -> Bool {
     left >= count && (left &- count > 7 || awkward &>> (left &- count) & 1 == 0)
   }
-  let next = x + (panel &* a.pointee.xPanelStride &+ ahead &+ Pass.firstGate &* Shape.Columns.Target.width)
+  let next = x + (panel &* Pass.xPanelStride &+ ahead &+ Pass.firstGate &* Shape.Columns.Target.width)
   var done = 0
   while done < rows {
     let left = rows &- done
@@ -586,11 +660,11 @@ func fusedInput<Shape: FusedShape>(_ shape: Shape.Type, _ a: UnsafePointer<Fused
   }
 }
 
-/// Panels begin ..< end of one row, in tiles of which the last may overlap the one before; from the last to the first if `backwards`.
+/// Of the panels from `firstPanel` on begin ..< end of one row, in tiles of which the last may overlap the one before; from the last to the first if `backwards`.
 @_alwaysEmitIntoClient @inline(__always)
 func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
-  begin: Int, end: Int, backwards: Bool, twoChains: Bool
+  firstPanel: Int, begin: Int, end: Int, backwards: Bool, twoChains: Bool
 ) where Sums.Shape == Pass.Shape {
   let tiles = (end &- begin &+ Sums.count &- 1) / Sums.count
   let isWords = a.pointee.isWords
@@ -598,7 +672,7 @@ func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
   while i < tiles {
     let done = begin &+ (backwards ? tiles &- 1 &- i : i) &* Sums.count
     let first = min(done, end &- Sums.count)
-    let panel = a.pointee.firstPanel &+ first, known = done &- first
+    let panel = firstPanel &+ first, known = done &- first
     if Pass.beginsWithInput, a.pointee.inputDepth > 0 {
       fusedInput(Pass.InputShape.self, a, panel: panel &+ known, count: Sums.count &- known)
     }
@@ -612,7 +686,7 @@ func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
     {
       fusedTileBesideProduct(Pass.self, Sums.self, a, xStep, row: row, panel: panel, known: known, product)
     } else if Sums.count <= 2 {
-      let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
+      let x = xStep + (row &* a.pointee.xRowStride &+ panel &* Pass.xPanelStride)
       let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
       fusedSums(Sums.self, operands, twoChains: twoChains).finish(
         Pass.self, a, x, xStride: operands.xStride,
@@ -625,10 +699,46 @@ func fusedPanels<Pass: FusedPass, Sums: FusedPanelSums>(
   }
 }
 
-/// The panels of one step, from the last to the first if `backwards`.
+/// The last panels of one row with the one of half a vector after them, which has number `half`.
+@_alwaysEmitIntoClient @inline(__always)
+func fusedLastPanels<Pass: FusedPass, HalfPass: FusedPass, Panels: FusedPanelSums>(
+  _ pass: Pass.Type, half halfPass: HalfPass.Type, _ kind: Panels.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>,
+  _ xStep: UnsafePointer<Pass.Scalar>, panel: Int, half: Int, twoChains: Bool
+) where Panels.Shape == Pass.Shape, HalfPass.Scalar == Pass.Scalar {
+  typealias HalfSum = PanelSum<HalfPass.Shape>
+  typealias Sums = WithHalf<Panels, HalfSum>
+  if Pass.beginsWithInput, a.pointee.inputDepth > 0 {
+    fusedInput(Pass.InputShape.self, a, panel: panel, count: Panels.count)
+    fusedInput(HalfPass.InputShape.self, a, panel: half, count: 1)
+  }
+  let x = xStep + panel &* Pass.xPanelStride, halfX = xStep + half &* HalfPass.xPanelStride
+  var operands = fusedOperands(Pass.self, a, x, row: 0, panel: panel, ofPanels: true)
+  operands.halfX = halfX + HalfPass.firstGate &* HalfPass.Shape.Columns.Target.width
+  let element = panel &* Pass.Shape.Columns.Target.width, halfElement = half &* HalfPass.Shape.Columns.Target.width
+  let isWords = a.pointee.isWords
+  if !isWords, a.pointee.beside == nil {
+    let sums = fusedSums(Sums.self, operands, twoChains: twoChains)
+    sums.panels.finish(Pass.self, a, x, xStride: operands.xStride, element: element, known: 0)
+    sums.half.finish(HalfPass.self, a, halfX, xStride: 0, element: halfElement, known: 0)
+    return
+  }
+  if isWords {
+    storeFusedSumsOfWords(Sums.self, operands)
+  } else if Pass.Shape.Columns.Target.besideRows > 0, let product = a.pointee.beside {
+    storeFusedSumsBesideProduct(Sums.self, SixRows<ThreeColumns<Pass.Shape.Columns.Target>>.self, operands, product)
+  }
+  let sums = UnsafePointer(a.pointee.sums)
+  fusedFinish(
+    Pass.self, a, sums, x, xStride: operands.xStride, element: element, elementStride: Pass.Shape.Columns.Target.width,
+    count: Panels.count)
+  HalfPass.finish(HalfPass.Shape.Columns(sums + Panels.count &* Pass.Shape.lineWidth), halfX, a, element: halfElement)
+}
+
+/// Some panels of one step, from the last to the first if `backwards`.
 @_alwaysEmitIntoClient @inline(__always)
 func fusedPass<Pass: FusedPass>(
-  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, twoChains: Bool
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, firstPanel: Int, panelCount: Int,
+  backwards: Bool, twoChains: Bool
 ) {
   typealias Shape = Pass.Shape
   typealias Large = RowSums<Shape.LargeRows, Shape>
@@ -636,11 +746,11 @@ func fusedPass<Pass: FusedPass>(
   typealias One = PanelSum<Shape>
   if a.pointee.rows >= Small.count {
     var i = 0
-    while i < a.pointee.panelCount {
-      let panel = a.pointee.firstPanel &+ (backwards ? a.pointee.panelCount &- 1 &- i : i)
+    while i < panelCount {
+      let panel = firstPanel &+ (backwards ? panelCount &- 1 &- i : i)
       if !twoChains && Large.count >= 6 {
-        let ahead = i &+ 1 == a.pointee.panelCount
-          ? a.pointee.xStepStride : backwards ? 0 &- a.pointee.xPanelStride : a.pointee.xPanelStride
+        let ahead = i &+ 1 == panelCount
+          ? a.pointee.xStepStride : backwards ? 0 &- Pass.xPanelStride : Pass.xPanelStride
         fusedRowsInLargeTiles(Pass.self, a, x, panel: panel, ahead: ahead)
       } else {
         var row = 0
@@ -653,31 +763,31 @@ func fusedPass<Pass: FusedPass>(
     }
     return
   }
-  let weightSize = (a.pointee.depth &+ a.pointee.inputDepth) &* a.pointee.panelCount &* Shape.lineWidth &* MemoryLayout<Pass.Scalar>.size
+  let weightSize = (a.pointee.depth &+ a.pointee.inputDepth) &* panelCount &* Shape.lineWidth &* MemoryLayout<Pass.Scalar>.size
   let isWords = a.pointee.isWords
   let isDistant = weightSize > firstLevelCacheSize || isWords
-  let most = min(isDistant ? Shape.distantPanelCount : twoChains ? Shape.panelCount &>> 1 : Shape.panelCount, a.pointee.panelCount)
+  let most = min(isDistant ? Shape.distantPanelCount : twoChains ? Shape.panelCount &>> 1 : Shape.panelCount, panelCount)
   // A panel that is left over comes by itself where it is waited for anyway, instead of in a tile that does another one again.
-  let whole = isDistant && most > 1 && a.pointee.panelCount % most == 1 ? a.pointee.panelCount &- 1 : a.pointee.panelCount
+  let whole = isDistant && most > 1 && panelCount % most == 1 ? panelCount &- 1 : panelCount
   var row = 0
   while row < a.pointee.rows {
-    var begin = backwards && whole < a.pointee.panelCount ? whole : 0
+    var begin = backwards && whole < panelCount ? whole : 0
     var visited = 0
-    while visited < a.pointee.panelCount {
-      let size = begin == whole ? 1 : most, end = begin == whole ? a.pointee.panelCount : whole
+    while visited < panelCount {
+      let size = begin == whole ? 1 : most, end = begin == whole ? panelCount : whole
       if Shape.panelCount >= 8 && size >= 8 {
         fusedPanels(
-          Pass.self, PanelSums<PanelSums<PanelSums<One>>>.self, a, x, row: row, begin: begin, end: end, backwards: backwards,
+          Pass.self, PanelSums<PanelSums<PanelSums<One>>>.self, a, x, row: row, firstPanel: firstPanel, begin: begin, end: end, backwards: backwards,
           twoChains: twoChains)
       } else if Shape.panelCount >= 4 && size >= 4 {
         fusedPanels(
-          Pass.self, PanelSums<PanelSums<One>>.self, a, x, row: row, begin: begin, end: end, backwards: backwards,
+          Pass.self, PanelSums<PanelSums<One>>.self, a, x, row: row, firstPanel: firstPanel, begin: begin, end: end, backwards: backwards,
           twoChains: twoChains)
       } else if size >= 2 {
         fusedPanels(
-          Pass.self, PanelSums<One>.self, a, x, row: row, begin: begin, end: end, backwards: backwards, twoChains: twoChains)
+          Pass.self, PanelSums<One>.self, a, x, row: row, firstPanel: firstPanel, begin: begin, end: end, backwards: backwards, twoChains: twoChains)
       } else {
-        fusedPanels(Pass.self, One.self, a, x, row: row, begin: begin, end: end, backwards: backwards, twoChains: twoChains)
+        fusedPanels(Pass.self, One.self, a, x, row: row, firstPanel: firstPanel, begin: begin, end: end, backwards: backwards, twoChains: twoChains)
       }
       visited &+= end &- begin
       begin = begin == whole ? 0 : whole
@@ -688,12 +798,57 @@ func fusedPass<Pass: FusedPass>(
 
 @_alwaysEmitIntoClient @inline(__always)
 func fusedPass<Pass: FusedPass>(
-  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, backwards: Bool, _ order: ReductionOrder
+  _ pass: Pass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>, firstPanel: Int, panelCount: Int,
+  backwards: Bool, _ order: ReductionOrder
 ) {
   if order == .double {
-    fusedPass(Pass.self, a, x, backwards: backwards, twoChains: true)
+    fusedPass(Pass.self, a, x, firstPanel: firstPanel, panelCount: panelCount, backwards: backwards, twoChains: true)
   } else {
-    fusedPass(Pass.self, a, x, backwards: backwards, twoChains: false)
+    fusedPass(Pass.self, a, x, firstPanel: firstPanel, panelCount: panelCount, backwards: backwards, twoChains: false)
+  }
+}
+
+/// The panels of a call: those of whole vectors, and the last if it is one of half a vector. Counted in such, it has the number that its
+/// place in all arrays has.
+@_alwaysEmitIntoClient @inline(__always)
+func fusedPass<Pass: FusedPass, HalfPass: FusedPass>(
+  _ pass: Pass.Type, half: HalfPass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ x: UnsafePointer<Pass.Scalar>,
+  backwards: Bool, _ order: ReductionOrder
+) where HalfPass.Scalar == Pass.Scalar {
+  let first = a.pointee.firstPanel, count = a.pointee.panelCount
+  guard Pass.Shape.Columns.Target.halfWidth > 0, a.pointee.hasHalfPanel else {
+    return fusedPass(Pass.self, a, x, firstPanel: first, panelCount: count, backwards: backwards, order)
+  }
+  // One row takes it with one or two others.
+  let others = a.pointee.rows > 1 || count == 0 ? 0 : Pass.Shape.distantPanelCount > 1 && count & 1 == 0 ? 2 : 1
+  let alone = count &- others
+  if !backwards, alone > 0 { fusedPass(Pass.self, a, x, firstPanel: first, panelCount: alone, backwards: false, order) }
+  let last = 2 &* (first &+ count)
+  if others == 0 {
+    fusedPass(HalfPass.self, a, x, firstPanel: last, panelCount: 1, backwards: false, order)
+  } else {
+    fusedLastPanels(Pass.self, half: HalfPass.self, a, x, panel: first &+ alone, count: others, half: last, order)
+  }
+  if backwards, alone > 0 { fusedPass(Pass.self, a, x, firstPanel: first, panelCount: alone, backwards: true, order) }
+}
+
+/// One or two panels of one row, and the last.
+@_alwaysEmitIntoClient @inline(__always)
+func fusedLastPanels<Pass: FusedPass, HalfPass: FusedPass>(
+  _ pass: Pass.Type, half halfPass: HalfPass.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>,
+  _ x: UnsafePointer<Pass.Scalar>, panel: Int, count: Int, half: Int, _ order: ReductionOrder
+) where HalfPass.Scalar == Pass.Scalar {
+  typealias One = PanelSum<Pass.Shape>
+  if Pass.Shape.distantPanelCount > 1, count == 2 {
+    if order == .double {
+      fusedLastPanels(Pass.self, half: HalfPass.self, PanelSums<One>.self, a, x, panel: panel, half: half, twoChains: true)
+    } else {
+      fusedLastPanels(Pass.self, half: HalfPass.self, PanelSums<One>.self, a, x, panel: panel, half: half, twoChains: false)
+    }
+  } else if order == .double {
+    fusedLastPanels(Pass.self, half: HalfPass.self, One.self, a, x, panel: panel, half: half, twoChains: true)
+  } else {
+    fusedLastPanels(Pass.self, half: HalfPass.self, One.self, a, x, panel: panel, half: half, twoChains: false)
   }
 }
 
@@ -701,18 +856,18 @@ func fusedPass<Pass: FusedPass>(
 @_alwaysEmitIntoClient @inline(__always)
 func fusedLSTM<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if T.tileRows >= 8 {
-    fusedPass(FusedLSTM<T, SixRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
+    fusedPass(FusedLSTM<T, SixRows<FourColumns<T>>>.self, half: FusedLSTM<T.Half, SixRows<FourColumns<T.Half>>>.self, a, x, backwards: backwards, a.pointee.order)
   } else {
-    fusedPass(FusedLSTM<T, TwoRows<FourColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
+    fusedPass(FusedLSTM<T, TwoRows<FourColumns<T>>>.self, half: FusedLSTM<T.Half, TwoRows<FourColumns<T.Half>>>.self, a, x, backwards: backwards, a.pointee.order)
   }
 }
 
 @_alwaysEmitIntoClient @inline(__always)
 func fusedGRUAfter<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if T.tileRows >= 8 {
-    fusedPass(FusedGRUAfter<T, EightRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
+    fusedPass(FusedGRUAfter<T, EightRows<ThreeColumns<T>>>.self, half: FusedGRUAfter<T.Half, EightRows<ThreeColumns<T.Half>>>.self, a, x, backwards: backwards, a.pointee.order)
   } else {
-    fusedPass(FusedGRUAfter<T, FourRows<ThreeColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
+    fusedPass(FusedGRUAfter<T, FourRows<ThreeColumns<T>>>.self, half: FusedGRUAfter<T.Half, FourRows<ThreeColumns<T.Half>>>.self, a, x, backwards: backwards, a.pointee.order)
   }
 }
 
@@ -720,13 +875,13 @@ func fusedGRUAfter<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedAr
 func fusedGRUBefore<T: KernelTarget>(_ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, _ x: UnsafePointer<T.Scalar>, _ backwards: Bool) {
   if a.pointee.phases & 1 != 0 {
     if T.tileRows >= 8 {
-      fusedPass(FusedGRUBeforeGates<T, EightRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
+      fusedPass(FusedGRUBeforeGates<T, EightRows<TwoColumns<T>>>.self, half: FusedGRUBeforeGates<T.Half, EightRows<TwoColumns<T.Half>>>.self, a, x, backwards: backwards, a.pointee.order)
     } else {
-      fusedPass(FusedGRUBeforeGates<T, FourRows<TwoColumns<T>>>.self, a, x, backwards: backwards, a.pointee.order)
+      fusedPass(FusedGRUBeforeGates<T, FourRows<TwoColumns<T>>>.self, half: FusedGRUBeforeGates<T.Half, FourRows<TwoColumns<T.Half>>>.self, a, x, backwards: backwards, a.pointee.order)
     }
   }
   if a.pointee.phases & 2 != 0 {
-    fusedPass(FusedGRUBeforeCandidate<T>.self, a, x, backwards: backwards, a.pointee.candidateOrder)
+    fusedPass(FusedGRUBeforeCandidate<T>.self, half: FusedGRUBeforeCandidate<T.Half>.self, a, x, backwards: backwards, a.pointee.candidateOrder)
   }
 }
 
@@ -775,20 +930,20 @@ func prefetch<Scalar>(_ p: UnsafePointer<Scalar>, count: Int) {
 func fusedStep<T: KernelTarget>(
   _ target: T.Type, _ a: UnsafePointer<FusedArguments<T.Scalar>>, x: UnsafePointer<T.Scalar>, backwards: Bool
 ) {
-  if a.pointee.panelCount &* T.width < a.pointee.depth {
+  let first = a.pointee.firstPanel &* T.width
+  let count = min(a.pointee.depth &- first, a.pointee.panelCount &* T.width &+ (a.pointee.hasHalfPanel ? T.halfWidth : 0))
+  if count < a.pointee.depth {
     // Another thread has written these. All lines at once, as each is some 100 ns away.
     prefetch(a.pointee.phases == 2 ? a.pointee.term : a.pointee.hidden, count: a.pointee.depth)
     prefetch(a.pointee.input, count: a.pointee.inputDepth)
   }
   switch a.pointee.cellKind {
-  case .vanillaTanh, .vanillaRelu: fusedPass(FusedVanilla<T>.self, a, x, backwards: backwards, a.pointee.order)
+  case .vanillaTanh, .vanillaRelu: fusedPass(FusedVanilla<T>.self, half: FusedVanilla<T.Half>.self, a, x, backwards: backwards, a.pointee.order)
   case .lstm: fusedLSTM(T.self, a, x, backwards)
   case .gruBefore: fusedGRUBefore(T.self, a, x, backwards)
   case .gruAfter: fusedGRUAfter(T.self, a, x, backwards)
   }
   guard let output = a.pointee.output, a.pointee.phases & 2 != 0 else { return }
-  let first = a.pointee.firstPanel &* T.width
-  let count = min(a.pointee.depth &- first, a.pointee.panelCount &* T.width)
   var row = 0
   while row < a.pointee.rows {
     let from = UnsafePointer(a.pointee.nextHidden) + (row &* a.pointee.stateStride &+ first)

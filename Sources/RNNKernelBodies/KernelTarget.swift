@@ -1,6 +1,8 @@
 /// One instruction set for one precision: its vector, how it multiplies and adds, and how many registers a tile may use.
 public protocol KernelTarget {
   associatedtype Scalar where Scalar == Vector.Scalar
+  /// The same with vectors of half the width, for the last units of a layer; itself where there are none.
+  associatedtype Half: KernelTarget = Self where Half.Scalar == Scalar
   associatedtype Vector: SIMD where Vector.Scalar: KernelFloat, Vector.MaskStorage.Scalar == Vector.Scalar.Bits
 
   /// a · b + c: one rounding where the instruction set has fused multiply-add, two where it has not. (Never `addingProduct`
@@ -20,6 +22,8 @@ extension KernelTarget {
   public typealias Mask = Vector.MaskStorage
 
   @inlinable @inline(__always) public static var width: Int { Vector.scalarCount }
+  /// That of `Half`; 0 where there is none.
+  @inlinable @inline(__always) public static var halfWidth: Int { Half.width < width ? Half.width : 0 }
 
   @inlinable @inline(__always)
   public static func load(_ p: UnsafePointer<Scalar>) -> Vector {

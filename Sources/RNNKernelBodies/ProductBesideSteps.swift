@@ -72,7 +72,7 @@ public struct BesideTile<Tile: RowTile> {
 
 /// Sums of a step, one chain each, beside as much of the product as there are lines for.
 @_alwaysEmitIntoClient @inline(never)
-func storeFusedSumsBesideProduct<Sums: FusedPanelSums, Tile: RowTile>(
+func storeFusedSumsBesideProduct<Sums: FusedOneRowSums, Tile: RowTile>(
   _ kind: Sums.Type, _ tile: Tile.Type, _ o: borrowing FusedOperands<Sums.Scalar>, _ product: UnsafeMutablePointer<BesideProduct<Sums.Scalar>>
 ) where Tile.Scalar == Sums.Scalar {
   // As many multiply-adds as the tile has.
@@ -81,7 +81,7 @@ func storeFusedSumsBesideProduct<Sums: FusedPanelSums, Tile: RowTile>(
   let lineWidth = Sums.Shape.lineWidth
   var input = o.input
   var line = o.weight
-  var sums = Sums(o.x, xStride: o.xStride, o.bias, biasStride: o.biasStride)
+  var sums = Sums(o)
   var k = o.depth
   let (inputStride, weightStride) = (o.inputStride, o.weightStride)
   while !product.pointee.isDone, k >= product.pointee.nextDepth &* lines {
@@ -115,7 +115,7 @@ func fusedTileBesideProduct<Pass: FusedPass, Sums: FusedPanelSums>(
   _ pass: Pass.Type, _ kind: Sums.Type, _ a: UnsafePointer<FusedArguments<Pass.Scalar>>, _ xStep: UnsafePointer<Pass.Scalar>, row: Int,
   panel: Int, known: Int, _ product: UnsafeMutablePointer<BesideProduct<Pass.Scalar>>
 ) where Sums.Shape == Pass.Shape {
-  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* a.pointee.xPanelStride)
+  let x = xStep + (row &* a.pointee.xRowStride &+ panel &* Pass.xPanelStride)
   let operands = fusedOperands(Pass.self, a, x, row: row, panel: panel, ofPanels: true)
   storeFusedSumsBesideProduct(Sums.self, SixRows<ThreeColumns<Pass.Shape.Columns.Target>>.self, operands, product)
   fusedFinish(

@@ -1,29 +1,50 @@
-/// How a fused step lays out gates: units in panels of one vector, in each panel the gates side by side (see `FusedArguments`).
+/// How a fused step lays out gates: units in panels of one vector, in each panel the gates side by side (see `FusedArguments`). Where few
+/// units are left for the last panel, it is one of half a vector.
 ///
 /// The layout is private to the instruction set. What is past the last unit is zero.
 @frozen
 public struct FusedLayout: Sendable {
   /// H and G.
   public let units, gates: Int
-  /// Units in a panel.
-  public let width: Int
+  /// Units in a panel, and in one of half a vector; 0 where there are none.
+  public let width, halfWidth: Int
 
-  @inlinable
-  public init(units: Int, gates: Int, width: Int) {
+  public init<Scalar: KernelScalar>(units: Int, gates: Int, _ kernels: borrowing KernelTable<Scalar>) {
+    self.init(units: units, gates: gates, width: kernels.vectorWidth, halfWidth: kernels.halfWidth)
+  }
+
+  private init(units: Int, gates: Int, width: Int, halfWidth: Int) {
     self.units = units
     self.gates = gates
     self.width = width
+    self.halfWidth = halfWidth
   }
 
-  @inlinable public var panelCount: Int { (units &+ width &- 1) / width }
-  /// Elements of a row of sums: G · H with padding.
-  @inlinable public var rowWidth: Int { panelCount &* gates &* width }
+  /// The same units with other gates.
+  public func with(gates: Int) -> FusedLayout { FusedLayout(units: units, gates: gates, width: width, halfWidth: halfWidth) }
+
+  public var panelCount: Int { (units &+ width &- 1) / width }
+  public var hasHalfPanel: Bool { (1..<halfWidth &+ 1).contains(units % width) }
+  public var wholePanelCount: Int { hasHalfPanel ? panelCount &- 1 : panelCount }
+  /// Elements of a row of sums: G · H with padding, a multiple of the width.
+  public var rowWidth: Int {
+    let half = hasHalfPanel ? (gates &* halfWidth &+ width &- 1) / width &* width : 0
+    return wholePanelCount &* gates &* width &+ half
+  }
   /// Elements of a row of the state: H with padding.
-  @inlinable public var stateWidth: Int { panelCount &* width }
+  public var stateWidth: Int { panelCount &* width }
+
+  /// Where the first unit of a panel is, and how many it has room for.
+  private func panel(of unit: Int) -> (first: Int, width: Int) {
+    let first = unit / width &* width
+    return (first, hasHalfPanel && first == wholePanelCount &* width ? halfWidth : width)
+  }
 
   /// Where the sum of a gate and unit is in a row.
-  @inlinable
-  func place(gate: Int, unit: Int) -> Int { (unit / width &* gates &+ gate) &* width &+ unit % width }
+  func place(gate: Int, unit: Int) -> Int {
+    let panel = panel(of: unit)
+    return panel.first &* gates &+ gate &* panel.width &+ unit &- panel.first
+  }
 
   /// Upper bounds of `rowWidth` and `stateWidth` on any instruction set and in any precision, for planning memory.
   public static func largestStateWidth(units: Int) -> Int { (units &+ 15) & ~15 }
@@ -46,10 +67,9 @@ public struct FusedLayout: Sendable {
     _ source: UnsafePointer<Scalar>, depth: Int, into panels: UnsafeMutablePointer<Scalar>
   ) {
     panels.update(repeating: 0, count: rowWidth &* depth)
-    forEachRow { place, row in
+    forEachRow(lines: depth) { place, lineWidth, row in
       let from = source + row &* depth
-      let column = panels + (place.panel &* depth &* lineWidth &+ place.column)
-      for k in 0..<depth { column[k &* lineWidth] = from[k] }
+      for k in 0..<depth { panels[place &+ k &* lineWidth] = from[k] }
     }
   }
 
@@ -57,12 +77,11 @@ public struct FusedLayout: Sendable {
   public func packWords(_ source: UnsafePointer<Float>, depth: Int, into panels: UnsafeMutablePointer<Float>) {
     let lines = FusedLayout.wordLines(depth)
     panels.update(repeating: 0, count: rowWidth &* lines)
-    forEachRow { place, row in
+    forEachRow(lines: lines) { place, lineWidth, row in
       let from = source + row &* depth
-      let column = panels + (place.panel &* lines &* lineWidth &+ place.column)
       for line in 0..<lines {
         let high = 2 &* line &+ 1 < depth ? from[2 &* line &+ 1].bfloat16Bits : 0
-        column[line &* lineWidth] = Float(bitPattern: from[2 &* line].bfloat16Bits | high << 16)
+        panels[place &+ line &* lineWidth] = Float(bitPattern: from[2 &* line].bfloat16Bits | high << 16)
       }
     }
   }
@@ -70,15 +89,28 @@ public struct FusedLayout: Sendable {
   /// Lines of words for so many lines of weights.
   public static func wordLines(_ depth: Int) -> Int { (depth &+ 1) / 2 }
 
-  private var lineWidth: Int { gates &* width }
-
-  /// Calls `body` with the place in the panels of each row of a weight matrix.
-  private func forEachRow(_ body: (_ place: (panel: Int, column: Int), _ row: Int) -> Void) {
+  /// Calls `body` for each row of a weight matrix, with the place in the panels of its first element, and how far the next ones are.
+  private func forEachRow(lines: Int, _ body: (_ place: Int, _ lineWidth: Int, _ row: Int) -> Void) {
     for gate in 0..<gates {
       for unit in 0..<units {
-        body((unit / width, gate &* width &+ unit % width), gate &* units &+ unit)
+        let panel = panel(of: unit)
+        body(
+          panel.first &* gates &* lines &+ gate &* panel.width &+ unit &- panel.first, gates &* panel.width, gate &* units &+ unit)
       }
     }
+  }
+}
+
+extension FusedArguments {
+  /// The share of a thread that has panels of its own.
+  public func panels(part: Int, parts: Int) -> Self {
+    let all = panelCount &+ (hasHalfPanel ? 1 : 0)
+    let own = slice(of: all, part: part, parts: parts, unit: 1)
+    var result = self
+    result.firstPanel = own.lowerBound
+    result.hasHalfPanel = hasHalfPanel && own.upperBound == all && !own.isEmpty
+    result.panelCount = own.count &- (result.hasHalfPanel ? 1 : 0)
+    return result
   }
 }
 

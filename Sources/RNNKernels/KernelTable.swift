@@ -74,6 +74,8 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
   public let layerNormBackward: Kernel<RowArguments<Scalar>>
   /// Elements of a vector: units in a panel of a fused step.
   public let vectorWidth: Int
+  /// Units in the last panel of a fused step where so few are left; 0 where all panels have whole vectors.
+  public let halfWidth: Int
   public let fusedSequence: Kernel<FusedArguments<Scalar>>
   /// Rows that fused steps of one row multiply at once beside themselves; 0 where they do not.
   public let besideRows: Int
@@ -106,6 +108,7 @@ public struct KernelTable<Scalar: KernelScalar>: Sendable {
     layerNormForward = Kernel(table.layer_norm_forward)
     layerNormBackward = Kernel(table.layer_norm_backward)
     vectorWidth = table.vector_width
+    halfWidth = table.half_width
     fusedSequence = Kernel(table.fused_sequence)
     besideRows = table.beside_rows
   }

@@ -36,6 +36,7 @@ func fillFloat32(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.layer_norm_forward = { layerNormForwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
   table.pointee.layer_norm_backward = { layerNormBackwardBody(Float32Target.self, arguments($0, RowArguments<Float>.self)) }
   table.pointee.vector_width = Float32Target.width
+  table.pointee.half_width = Float32Target.halfWidth
   table.pointee.beside_rows = Float32Target.besideRows
   table.pointee.fused_sequence = { fusedSequenceBody(Float32Target.self, $0.assumingMemoryBound(to: FusedArguments<Float>.self)) }
 }
@@ -69,6 +70,7 @@ func fillFloat64(_ table: UnsafeMutablePointer<rnn_cpu_kernels>) {
   table.pointee.layer_norm_forward = { layerNormForwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
   table.pointee.layer_norm_backward = { layerNormBackwardBody(Float64Target.self, arguments($0, RowArguments<Double>.self)) }
   table.pointee.vector_width = Float64Target.width
+  table.pointee.half_width = Float64Target.halfWidth
   table.pointee.beside_rows = Float64Target.besideRows
   table.pointee.fused_sequence = { fusedSequenceBody(Float64Target.self, $0.assumingMemoryBound(to: FusedArguments<Double>.self)) }
 }

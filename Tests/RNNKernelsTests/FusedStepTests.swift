@@ -116,7 +116,7 @@ final class FusedStepTests: XCTestCase {
       _ set: InstructionSet, firstStep: Int, parts: Int?, beside: UnsafeMutablePointer<BesideProduct<Scalar>>? = nil
     ) -> Result {
       let kernels = Scalar.table(of: set)
-      let layout = FusedLayout(units: h, gates: gates, width: kernels.vectorWidth)
+      let layout = FusedLayout(units: h, gates: gates, kernels)
       let (sw, rw) = (layout.stateWidth, layout.rowWidth)
       func buffer(_ count: Int) -> UnsafeMutablePointer<Scalar> {
         let memory = UnsafeMutablePointer<Scalar>.allocate(capacity: max(1, count))
@@ -134,8 +134,8 @@ final class FusedStepTests: XCTestCase {
       output.update(repeating: 55, count: steps * rows * (h + 1))
       weight.withUnsafeBufferPointer { weight in
         if cell == .gruBefore {
-          FusedLayout(units: h, gates: 2, width: layout.width).pack(weight.baseAddress!, depth: h, into: panels)
-          FusedLayout(units: h, gates: 1, width: layout.width).pack(weight.baseAddress! + 2 * h * h, depth: h, into: candidate)
+          layout.with(gates: 2).pack(weight.baseAddress!, depth: h, into: panels)
+          layout.with(gates: 1).pack(weight.baseAddress! + 2 * h * h, depth: h, into: candidate)
         } else {
           layout.pack(weight.baseAddress!, depth: h, into: panels)
         }
@@ -150,7 +150,7 @@ final class FusedStepTests: XCTestCase {
       var arguments = FusedArguments(
         cell.fused, order: reductionChains(depth: h, outputs: (isGRU ? 2 : gates) * h),
         candidateOrder: reductionChains(depth: h, outputs: h), depth: h, steps: steps, rows: rows,
-        panelCount: layout.panelCount, width: layout.width, x: xs, weight: panels, hidden: now, nextHidden: next, sums: sums)
+        panelCount: layout.wholePanelCount, hasHalfPanel: layout.hasHalfPanel, rowWidth: rw, stateWidth: sw, x: xs, weight: panels, hidden: now, nextHidden: next, sums: sums)
       arguments.candidateWeight = UnsafePointer(candidate)
       arguments.candidateBias = UnsafePointer(bias)
       (arguments.cell, arguments.term, arguments.update) = (c, term, update)
@@ -163,11 +163,9 @@ final class FusedStepTests: XCTestCase {
         for t in 0..<steps {
           for phase in cell == .gruBefore ? [1, 2] : [2] as [UInt8] {
             for part in 0..<parts {
-              let own = slice(of: layout.panelCount, part: part, parts: parts, unit: 1)
-              var step = arguments
+              var step = arguments.panels(part: part, parts: parts)
               step.steps = 1
               step.phases = phase
-              (step.firstPanel, step.panelCount) = (own.lowerBound, own.count)
               step.x = UnsafePointer(xs) + t * rows * rw
               step.output = output + t * rows * (h + 1)
               (step.hidden, step.nextHidden) = (now, next)
@@ -218,7 +216,7 @@ final class FusedStepTests: XCTestCase {
   }
 
   /// Around every vector width (2 to 16), every number of panels that one row takes at once (1 to 8), and the limit of two chains.
-  private let sizes = [1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 47, 48, 64, 65, 100, 130]
+  private let sizes = [1, 2, 3, 5, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 64, 65, 72, 100, 130]
 
   func testOneRowEqualsItsProductsAndGates() {
     for cell in Cell.allCases {

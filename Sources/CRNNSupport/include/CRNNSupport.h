@@ -80,6 +80,8 @@ typedef struct rnn_cpu_kernels {
   rnn_cpu_kernel _Nonnull layer_norm_backward;
   /** Elements of a vector: units in a panel of a fused step. */
   size_t vector_width;
+  /** Units in the last panel where so few are left; 0 where all panels have whole vectors. */
+  size_t half_width;
   rnn_cpu_kernel _Nonnull fused_sequence;
   /** Rows that fused steps multiply at once beside themselves; 0 where they do not. */
   size_t beside_rows;

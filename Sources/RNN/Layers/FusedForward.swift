@@ -356,9 +356,7 @@ extension RecurrentWeights {
     var lastStep = whole.steps &- 1
     let isDone = withUnsafeMutablePointer(to: &lastStep) { lastStep in
       ThreadPool.runTogether(parts: parts, patience: patience) { part in
-        var own = whole
-        let panels = slice(of: whole.panelCount, part: part, parts: parts, unit: 1)
-        (own.firstPanel, own.panelCount) = (panels.lowerBound, panels.count)
+        var own = whole.panels(part: part, parts: parts)
         own.sums += part &* FusedArguments<Scalar>.sumCount
         own.steps = 1
         var step = 0
@@ -400,8 +398,8 @@ extension FusedWeights.Layer {
   ) -> FusedArguments<Scalar> {
     var arguments = FusedArguments(
       self.cell, order: order, candidateOrder: candidateOrder, depth: layout.units, steps: steps, rows: rows,
-      panelCount: layout.panelCount, width: layout.width, x: x, weight: weight, hidden: hidden, nextHidden: nextHidden,
-      sums: scratch.sums)
+      panelCount: layout.wholePanelCount, hasHalfPanel: layout.hasHalfPanel, rowWidth: layout.rowWidth,
+      stateWidth: layout.stateWidth, x: x, weight: weight, hidden: hidden, nextHidden: nextHidden, sums: scratch.sums)
     arguments.isBFloat16 = isBFloat16
     arguments.candidateWeight = candidateWeight
     arguments.candidateBias = candidateBias

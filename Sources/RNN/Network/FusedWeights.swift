@@ -78,7 +78,7 @@ extension FusedWeights.Layer {
     memory: inout PackingMemory<Scalar>
   ) {
     let (h, i) = (layer.hiddenSize, layer.inputSize)
-    let layout = FusedLayout(units: h, gates: cell.gateCount, width: Scalar.kernels.vectorWidth)
+    let layout = FusedLayout(units: h, gates: cell.gateCount, Scalar.kernels)
     func pack(_ layout: FusedLayout, _ source: UnsafePointer<Scalar>, depth: Int, into panels: UnsafeMutablePointer<Scalar>) {
       guard isBFloat16 else { return layout.pack(source, depth: depth, into: panels) }
       layout.packWords(
@@ -112,11 +112,10 @@ extension FusedWeights.Layer {
     let panels = memory.take(layout.rowWidth * lines(h))
     let hidden = values + layer.places.weightHH
     if cell == .gruBefore {
-      let gates = FusedLayout(units: h, gates: 2, width: layout.width)
+      let gates = layout.with(gates: 2)
       pack(gates, hidden, depth: h, into: panels)
       let candidate = panels + gates.rowWidth * lines(h)
-      pack(
-        FusedLayout(units: h, gates: 1, width: layout.width), hidden + CellKind.candidateGate * h * h, depth: h, into: candidate)
+      pack(layout.with(gates: 1), hidden + CellKind.candidateGate * h * h, depth: h, into: candidate)
       candidateWeight = UnsafePointer(candidate)
     } else {
       pack(layout, hidden, depth: h, into: panels)

@@ -277,7 +277,7 @@ final class StreamPlan<Scalar: KernelScalar> {
     guard threadCount > 1 else { return }
     let size =
       (whole.depth + whole.inputDepth) * whole.rows * whole.xRowStride * MemoryLayout<Scalar>.size / (whole.isBFloat16 ? 2 : 1)
-    guard size >= Self.sharedStageSize, whole.panelCount >= threadCount else {
+    guard size >= Self.sharedStageSize, whole.panelCount + (whole.hasHalfPanel ? 1 : 0) >= threadCount else {
       return addStage([call] + Array(repeating: nil, count: threadCount - 1), isShared: false)
     }
     sharedSize += size
@@ -285,10 +285,8 @@ final class StreamPlan<Scalar: KernelScalar> {
     for phase in whole.cellKind == .gruBefore ? [1, 2] : [3] as [UInt8] {
       addStage(
         (0..<threadCount).map { part in
-          let own = slice(of: whole.panelCount, part: part, parts: threadCount, unit: 1)
-          var arguments = whole
+          var arguments = whole.panels(part: part, parts: threadCount)
           arguments.phases = phase
-          (arguments.firstPanel, arguments.panelCount) = (own.lowerBound, own.count)
           arguments.sums = sums + part * FusedArguments<Scalar>.sumCount
           return prepare(arguments)
         }, isShared: true)

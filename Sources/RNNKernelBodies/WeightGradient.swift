@@ -21,7 +21,7 @@ func weightGradientTile<Rows: RowTile>(
       line = UnsafePointer(edge)
     }
     sum.addProduct(left, stride: 1, Rows.Columns(line))
-    left += WeightGradientArguments<Rows.Scalar>.blockWidth
+    left += a.leftRowStride
     right += a.rightRowStride
     k &+= 1
   }

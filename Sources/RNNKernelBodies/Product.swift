@@ -15,8 +15,12 @@ func productTile<Rows: RowTile>(
   var line = panel
   var sum = Rows.zero
   if let start = a.start {
-    sum = Rows(
-      start + (row &* a.startRowStride &+ column), stride: a.startRowStride, columns: columns, edge: edge)
+    let begin = start + (row &* a.startRowStride &+ column)
+    sum = Rows(begin, stride: a.startRowStride, columns: columns, edge: edge)
+    // Those of the next panel would be waited for: sums of all steps are larger than a cache.
+    if a.startRowStride > 0 && columns > lineWidth {
+      prefetchRows(begin + lineWidth, rows: Rows.count, stride: a.startRowStride, count: lineWidth)
+    }
   }
   if !twoChains && a.inputBlockStride > 0 {
     var block = inputs, gate = inputs
@@ -32,6 +36,8 @@ func productTile<Rows: RowTile>(
         block = gate
         leftInGate = a.inputGateDepth
       }
+      // Blocks are far apart: nothing but this asks for the next one.
+      prefetch(block, count: Rows.count &* GateLayout.blockWidth)
       while k > 0 {
         sum.addProduct(input, stride: GateLayout.blockWidth, Rows.Columns(line))
         input += 1
@@ -67,6 +73,15 @@ func productTile<Rows: RowTile>(
 }
 
 @_alwaysEmitIntoClient @inline(__always)
+func prefetchRows<Scalar>(_ p: UnsafePointer<Scalar>, rows: Int, stride: Int, count: Int) {
+  var row = 0
+  while row < rows {
+    prefetch(p + row &* stride, count: count)
+    row &+= 1
+  }
+}
+
+@_alwaysEmitIntoClient @inline(__always)
 func copyElements<Scalar>(from source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>, count: Int) {
   var i = 0
   while i < count {
@@ -80,7 +95,9 @@ public typealias SevenRows<Columns: ColumnTile> = Above<FourRows<Columns>, Above
 
 /// All rows of one panel, in the largest tiles that fit: 8 (with 32 registers), 4, 2, 1; half of that for two chains. With 32 registers
 /// the rows are shared out evenly among as few tiles as there can be, since small ones wait for memory: 9 are 5 + 4, 20 are 7 + 7 + 6.
-@_alwaysEmitIntoClient @inline(__always)
+///
+/// A function by itself: where it is inlined into a kernel's own, `rnn_cpu_prefetch` stays a call, around which the tile is saved.
+@_alwaysEmitIntoClient @inline(never)
 func productPanel<Columns: ColumnTile>(
   _ kind: Columns.Type, _ a: ProductArguments<Columns.Scalar>, column: Int, panel: UnsafePointer<Columns.Scalar>,
   edge: UnsafeMutablePointer<Columns.Scalar>, twoChains: Bool

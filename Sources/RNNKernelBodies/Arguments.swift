@@ -12,12 +12,55 @@ public enum ReductionOrder: UInt8, Sendable {
   case lanes
 }
 
+/// Where the elements of a matrix [rows, gates · units] are: as rows, or in blocks of `blockWidth` units, each [rows, blockWidth], with
+/// room for whole blocks in every gate. In blocks it is what the gradient of a weight reads, and a step's rows are read as well.
+@frozen
+public struct GateLayout: BitwiseCopyable, Sendable {
+  public var gateStride, rowStride: Int
+  public var isBlocked: Bool
+  /// Rows of a block; 1: blocks follow each other in a row.
+  @usableFromInline var blockRows: Int
+
+  /// Columns of a block: a cache line of floats.
+  @inlinable @inline(__always) public static var blockWidth: Int { 16 }
+
+  /// Rows of `columns` elements.
+  @inlinable @inline(__always)
+  public init(units: Int, columns: Int) {
+    gateStride = units
+    blockRows = 1
+    rowStride = columns
+    isBlocked = false
+  }
+
+  /// Blocks of `rows` rows.
+  @inlinable @inline(__always)
+  public init(units: Int, blocksOfRows rows: Int) {
+    gateStride = (units &+ Self.blockWidth &- 1) / Self.blockWidth &* Self.blockWidth &* rows
+    blockRows = rows
+    rowStride = Self.blockWidth
+    isBlocked = true
+  }
+
+  @inlinable @inline(__always) public var blockStride: Int { blockRows &* Self.blockWidth }
+
+  /// The place of a unit of the first gate; those beside it follow as far as its block goes.
+  @inlinable @inline(__always)
+  public func place(row: Int, unit: Int) -> Int {
+    let lane = unit & (Self.blockWidth &- 1)
+    return row &* rowStride &+ (unit &- lane) &* blockRows &+ lane
+  }
+}
+
 /// output[n, m] = start[n, m] + Σ_k input[n, k] · weight[m, k], in the given order.
 @frozen
 public struct ProductArguments<Scalar>: BitwiseCopyable {
   public var rows, depth, outputs: Int
   public var input: UnsafePointer<Scalar>
   public var inputRowStride, inputDepthStride: Int
+  /// `product` in one chain, of an input in blocks (``GateLayout``): how far they are apart, 0 for rows; the k of a gate, of which
+  /// the depth is a multiple; and how far gates are apart.
+  public var inputBlockStride, inputGateDepth, inputGateStride: Int
   /// `product`: packed (see `PackedMatrix`). `plain_product`: weight[m, k] at m · outputStride + k · depthStride.
   public var weight: UnsafePointer<Scalar>
   public var weightOutputStride, weightDepthStride: Int
@@ -42,6 +85,9 @@ public struct ProductArguments<Scalar>: BitwiseCopyable {
     self.input = input
     self.inputRowStride = inputRowStride
     self.inputDepthStride = inputDepthStride
+    inputBlockStride = 0
+    inputGateDepth = depth
+    inputGateStride = 0
     self.weight = weight
     self.weightOutputStride = weightOutputStride
     self.weightDepthStride = weightDepthStride
@@ -71,9 +117,9 @@ extension ProductArguments {
 public struct WeightGradientArguments<Scalar>: BitwiseCopyable {
   /// Rows of the chunk, and those that may be read from `right` on: the chunk's and what follows it in the operand.
   public var depth, readableRows: Int
-  /// [depth, blockWidth], of which `leftColumns` are meant.
+  /// [depth, leftColumns], at most `blockWidth` of them.
   public var left: UnsafePointer<Scalar>
-  public var leftColumns: Int
+  public var leftColumns, leftRowStride: Int
   /// [depth, rightColumns].
   public var right: UnsafePointer<Scalar>
   public var rightColumns, rightRowStride: Int
@@ -88,13 +134,15 @@ public struct WeightGradientArguments<Scalar>: BitwiseCopyable {
 
   @inlinable @inline(__always)
   public init(
-    depth: Int, readableRows: Int, left: UnsafePointer<Scalar>, leftColumns: Int, right: UnsafePointer<Scalar>,
-    rightColumns: Int, rightRowStride: Int, output: UnsafeMutablePointer<Scalar>, outputRowStride: Int, continues: Bool
+    depth: Int, readableRows: Int, left: UnsafePointer<Scalar>, leftColumns: Int, leftRowStride: Int = Self.blockWidth,
+    right: UnsafePointer<Scalar>, rightColumns: Int, rightRowStride: Int, output: UnsafeMutablePointer<Scalar>, outputRowStride: Int,
+    continues: Bool
   ) {
     self.depth = depth
     self.readableRows = readableRows
     self.left = left
     self.leftColumns = leftColumns
+    self.leftRowStride = leftRowStride
     self.right = right
     self.rightColumns = rightColumns
     self.rightRowStride = rightRowStride
@@ -140,7 +188,7 @@ public struct AddArguments<Scalar> {
 
 /// One step of the elementwise part of a cell, forwards or backwards; each kernel says what it reads and writes.
 ///
-/// All are [N, H] but `gates` and `gateGradients`, which have G·H columns (and their own row strides).
+/// All are [N, H] but `gates` and `gateGradients`, which have G·H columns; of gradients that stay for all steps there is a layout.
 @frozen
 public struct GateArguments<Scalar> {
   public var rows, hiddenSize: Int
@@ -154,12 +202,16 @@ public struct GateArguments<Scalar> {
   /// LSTM: C of the step before and of this one.
   public var cell: UnsafePointer<Scalar>
   public var nextCell: UnsafeMutablePointer<Scalar>
+  /// LSTM, in training: tanh(C) of this step.
+  public var cellOutput: UnsafeMutablePointer<Scalar>
+  public var keepsCellOutput: Bool
   /// GRU: R ⊙ H (reset-before) or H W_hh + b_hh of the candidate (reset-after); backwards its gradient too.
   public var recurrentTerm: UnsafeMutablePointer<Scalar>
   public var recurrentTermGradient: UnsafeMutablePointer<Scalar>
+  public var recurrentTermGradientLayout: GateLayout
   /// Gradients of the pre-activations.
   public var gateGradients: UnsafeMutablePointer<Scalar>
-  public var gateGradientsStride: Int
+  public var gateGradientsLayout: GateLayout
   /// ∂L/∂H of this step, and what of ∂L/∂H of the step before does not pass through a matrix.
   public var nextHiddenGradient: UnsafePointer<Scalar>
   public var hiddenGradient: UnsafeMutablePointer<Scalar>
@@ -178,10 +230,13 @@ public struct GateArguments<Scalar> {
     nextHidden = gates
     cell = UnsafePointer(gates)
     nextCell = gates
+    cellOutput = gates
+    keepsCellOutput = false
     recurrentTerm = gates
     recurrentTermGradient = gates
+    recurrentTermGradientLayout = GateLayout(units: hiddenSize, columns: hiddenSize)
     gateGradients = gates
-    gateGradientsStride = 0
+    gateGradientsLayout = GateLayout(units: hiddenSize, columns: gatesStride)
     nextHiddenGradient = UnsafePointer(gates)
     hiddenGradient = gates
     cellGradient = gates

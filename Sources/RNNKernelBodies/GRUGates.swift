@@ -61,14 +61,15 @@ public func gruBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgument
   let one = T.Vector(repeating: 1)
   T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
-    let gradients = a.gateGradients + row &* a.gateGradientsStride
+    let stride = a.gateGradientsLayout.gateStride
+    let gradients = a.gateGradients + a.gateGradientsLayout.place(row: row, unit: j)
     let offset = row &* h
     let z = T.load(gates + (h &+ j), lanes: lanes)
     let n = T.load(gates + (2 &* h &+ j), lanes: lanes)
     let dh = T.load(a.nextHiddenGradient + (offset &+ j), lanes: lanes)
     let previous = T.load(a.hidden + (offset &+ j), lanes: lanes)
-    T.store(dh * (previous - n) * (z * (one - z)), gradients + (h &+ j), lanes: lanes)
-    T.store(dh * (one - z) * (one - n * n), gradients + (2 &* h &+ j), lanes: lanes)
+    T.store(dh * (previous - n) * (z * (one - z)), gradients + stride, lanes: lanes)
+    T.store(dh * (one - z) * (one - n * n), gradients + 2 &* stride, lanes: lanes)
     T.store(dh * z, a.hiddenGradient + (offset &+ j), lanes: lanes)
   }
 }
@@ -81,12 +82,13 @@ public func gruBeforeBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateAr
   let one = T.Vector(repeating: 1)
   T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
-    let gradients = a.gateGradients + row &* a.gateGradientsStride
+    let gradients = a.gateGradients + a.gateGradientsLayout.place(row: row, unit: j)
     let offset = row &* h
     let r = T.load(gates + j, lanes: lanes)
-    let dq = T.load(UnsafePointer(a.recurrentTermGradient) + (offset &+ j), lanes: lanes)
+    let dq = T.load(
+      UnsafePointer(a.recurrentTermGradient) + a.recurrentTermGradientLayout.place(row: row, unit: j), lanes: lanes)
     let dh = T.load(UnsafePointer(a.hiddenGradient) + (offset &+ j), lanes: lanes)
-    T.store(dq * T.load(a.hidden + (offset &+ j), lanes: lanes) * (r * (one - r)), gradients + j, lanes: lanes)
+    T.store(dq * T.load(a.hidden + (offset &+ j), lanes: lanes) * (r * (one - r)), gradients, lanes: lanes)
     T.store(dh + dq * r, a.hiddenGradient + (offset &+ j), lanes: lanes)
   }
 }
@@ -99,12 +101,13 @@ public func gruAfterBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArg
   let one = T.Vector(repeating: 1)
   T.forEachVector(rows: a.rows, columns: h) { row, j, lanes in
     let gates = a.gates + row &* a.gatesStride
-    let gradients = a.gateGradients + row &* a.gateGradientsStride
+    let stride = a.gateGradientsLayout.gateStride
+    let gradients = a.gateGradients + a.gateGradientsLayout.place(row: row, unit: j)
     let offset = row &* h
     let r = T.load(gates + j, lanes: lanes)
-    let candidate = T.load(UnsafePointer(gradients) + (2 &* h &+ j), lanes: lanes)
+    let candidate = T.load(UnsafePointer(gradients) + 2 &* stride, lanes: lanes)
     let q = T.load(UnsafePointer(a.recurrentTerm) + (offset &+ j), lanes: lanes)
-    T.store(candidate * q * (r * (one - r)), gradients + j, lanes: lanes)
-    T.store(candidate * r, a.recurrentTermGradient + (offset &+ j), lanes: lanes)
+    T.store(candidate * q * (r * (one - r)), gradients, lanes: lanes)
+    T.store(candidate * r, a.recurrentTermGradient + a.recurrentTermGradientLayout.place(row: row, unit: j), lanes: lanes)
   }
 }

@@ -11,15 +11,43 @@ func productTile<Rows: RowTile>(
   let lineWidth = Rows.Columns.vectors &* Rows.Columns.Target.width
   let columns = a.outputs &- column
   let rowStride = a.inputRowStride
-  var input = a.input + row &* rowStride
+  let inputs = a.input + row &* rowStride
   var line = panel
   var sum = Rows.zero
   if let start = a.start {
-    sum = Rows(
-      start + (row &* a.startRowStride &+ column), stride: a.startRowStride, columns: columns, edge: edge)
+    let begin = start + (row &* a.startRowStride &+ column)
+    sum = Rows(begin, stride: a.startRowStride, columns: columns, edge: edge)
+    // Those of the next panel would be waited for: sums of all steps are larger than a cache.
+    if a.startRowStride > 0 && columns > lineWidth {
+      prefetchRows(begin + lineWidth, rows: Rows.count, stride: a.startRowStride, count: lineWidth)
+    }
   }
-  if twoChains {
+  if !twoChains && a.inputBlockStride > 0 {
+    var block = inputs, gate = inputs
+    var left = a.depth, leftInGate = a.inputGateDepth
+    while left > 0 {
+      var input = block
+      var k = min(leftInGate, GateLayout.blockWidth)
+      left &-= k
+      leftInGate &-= k
+      block += a.inputBlockStride
+      if leftInGate == 0 {
+        gate += a.inputGateStride
+        block = gate
+        leftInGate = a.inputGateDepth
+      }
+      // Blocks are far apart: nothing but this asks for the next one.
+      prefetch(block, count: Rows.count &* GateLayout.blockWidth)
+      while k > 0 {
+        sum.addProduct(input, stride: GateLayout.blockWidth, Rows.Columns(line))
+        input += 1
+        line += lineWidth
+        k &-= 1
+      }
+    }
+  } else if twoChains {
     var odd = Rows.zero
+    var input = inputs
     var k = a.depth
     while k >= 2 {
       sum.addProduct(input, stride: rowStride, Rows.Columns(line))
@@ -31,6 +59,7 @@ func productTile<Rows: RowTile>(
     if k == 1 { sum.addProduct(input, stride: rowStride, Rows.Columns(line)) }
     sum.add(odd)
   } else {
+    var input = inputs
     var k = a.depth
     while k > 0 {
       sum.addProduct(input, stride: rowStride, Rows.Columns(line))
@@ -44,6 +73,15 @@ func productTile<Rows: RowTile>(
 }
 
 @_alwaysEmitIntoClient @inline(__always)
+func prefetchRows<Scalar>(_ p: UnsafePointer<Scalar>, rows: Int, stride: Int, count: Int) {
+  var row = 0
+  while row < rows {
+    prefetch(p + row &* stride, count: count)
+    row &+= 1
+  }
+}
+
+@_alwaysEmitIntoClient @inline(__always)
 func copyElements<Scalar>(from source: UnsafePointer<Scalar>, to target: UnsafeMutablePointer<Scalar>, count: Int) {
   var i = 0
   while i < count {
@@ -53,10 +91,13 @@ func copyElements<Scalar>(from source: UnsafePointer<Scalar>, to target: UnsafeM
 }
 
 public typealias FiveRows<Columns: ColumnTile> = Above<FourRows<Columns>, OneRow<Columns>>
+public typealias SevenRows<Columns: ColumnTile> = Above<FourRows<Columns>, Above<TwoRows<Columns>, OneRow<Columns>>>
 
 /// All rows of one panel, in the largest tiles that fit: 8 (with 32 registers), 4, 2, 1; half of that for two chains. With 32 registers
-/// also tiles of 5, where they leave none of 1 row or 2, which wait for memory: 9 are 5 + 4.
-@_alwaysEmitIntoClient @inline(__always)
+/// the rows are shared out evenly among as few tiles as there can be, since small ones wait for memory: 9 are 5 + 4, 20 are 7 + 7 + 6.
+///
+/// A function by itself: where it is inlined into a kernel's own, `rnn_cpu_prefetch` stays a call, around which the tile is saved.
+@_alwaysEmitIntoClient @inline(never)
 func productPanel<Columns: ColumnTile>(
   _ kind: Columns.Type, _ a: ProductArguments<Columns.Scalar>, column: Int, panel: UnsafePointer<Columns.Scalar>,
   edge: UnsafeMutablePointer<Columns.Scalar>, twoChains: Bool
@@ -64,16 +105,25 @@ func productPanel<Columns: ColumnTile>(
   let tileRows = twoChains ? Columns.Target.tileRows &>> 1 : Columns.Target.tileRows
   var row = 0
   if tileRows >= 8 {
-    while row &+ 8 <= a.rows {
-      if a.rows &- row > 8 && a.rows &- row < 12 { break }
-      productTile(EightRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
-      row &+= 8
-    }
-  }
-  if tileRows >= 8 {
-    while a.rows &- row >= 5 && a.rows &- row != 6 && a.rows &- row != 8 {
-      productTile(FiveRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
-      row &+= 5
+    let tiles = max((a.rows &+ 7) &>> 3, 1)
+    let rows = a.rows / tiles
+    // So many tiles have a row more, and come first.
+    var larger = a.rows &- rows &* tiles
+    while row < a.rows {
+      let size = larger > 0 ? rows &+ 1 : rows
+      larger &-= 1
+      if size == 8 {
+        productTile(EightRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+      } else if size == 7 {
+        productTile(SevenRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+      } else if size == 6 {
+        productTile(SixRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+      } else if size == 5 {
+        productTile(FiveRows<Columns>.self, a, row: row, column: column, panel: panel, edge: edge, twoChains: twoChains)
+      } else {
+        break
+      }
+      row &+= size
     }
   }
   if tileRows >= 4 {

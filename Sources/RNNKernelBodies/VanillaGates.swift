@@ -17,6 +17,6 @@ public func vanillaBackwardBody<T: KernelTarget>(_ target: T.Type, _ a: GateArgu
     let y = T.load(UnsafePointer(a.nextHidden) + (row &* h &+ j), lanes: lanes)
     let dh = T.load(a.nextHiddenGradient + (row &* h &+ j), lanes: lanes)
     let gradient = a.relu ? T.reluGradient(dh, result: y) : dh * (one - y * y)
-    T.store(gradient, a.gateGradients + (row &* a.gateGradientsStride &+ j), lanes: lanes)
+    T.store(gradient, a.gateGradients + a.gateGradientsLayout.place(row: row, unit: j), lanes: lanes)
   }
 }

@@ -12,7 +12,13 @@ func weightGradientTile<Rows: RowTile>(
   var left = a.left + row
   var right = a.right + column
   var sum = Rows.zero
-  if a.continues { sum = Rows(output, stride: a.outputRowStride, columns: columns, edge: edge) }
+  if a.continues {
+    sum = Rows(output, stride: a.outputRowStride, columns: columns, edge: edge)
+    // The next tile's, which would be waited for: that of the next panel, or of the next rows.
+    let panelWidth = Rows.Columns.vectors &* Rows.Columns.Target.width
+    let next = columns > panelWidth ? output + panelWidth : a.output + (row &+ Rows.count) &* a.outputRowStride
+    prefetchRows(UnsafePointer(next), rows: Rows.count, stride: a.outputRowStride, count: panelWidth)
+  }
   var k = 0
   while k < a.depth {
     var line = right
@@ -21,15 +27,15 @@ func weightGradientTile<Rows: RowTile>(
       line = UnsafePointer(edge)
     }
     sum.addProduct(left, stride: 1, Rows.Columns(line))
-    left += WeightGradientArguments<Rows.Scalar>.blockWidth
+    left += a.leftRowStride
     right += a.rightRowStride
     k &+= 1
   }
   sum.store(output, stride: a.outputRowStride, columns: columns, edge: edge)
 }
 
-/// All columns of a block of the left operand, for one panel of the right one.
-@_alwaysEmitIntoClient @inline(__always)
+/// All columns of a block of the left operand, for one panel of the right one. A function by itself, as `productPanel` is.
+@_alwaysEmitIntoClient @inline(never)
 func weightGradientPanel<Columns: ColumnTile>(
   _ kind: Columns.Type, _ a: WeightGradientArguments<Columns.Scalar>, column: Int, edge: UnsafeMutablePointer<Columns.Scalar>
 ) {

@@ -29,11 +29,12 @@ public struct TransposedProduct<Scalar: KernelScalar> {
 /// columns (a cache line of each row) become two blocks in the first-level cache, once for several products; a chunk of the right
 /// operands, of so many columns that it stays in the second-level cache, is read where it lies. The chain of a sum goes through the
 /// memory of the output between chunks, which changes no bit.
+///
+/// A left operand in blocks (``GateLayout``) is what the kernel reads, and is not packed.
 public func multiplyTransposed<Scalar: KernelScalar>(
-  _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int,
-  _ products: [TransposedProduct<Scalar>]
+  _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: GateMatrix<Scalar>, _ products: [TransposedProduct<Scalar>]
 ) {
-  let all = products.filter { !multiplyTransposedByBLAS(rows: rows, left: left, leftRowStride: leftRowStride, $0) }
+  let all = products.filter { !multiplyTransposedByBLAS(rows: rows, left: left, $0) }
   guard rows > 0 else {
     for product in all {
       for m in 0..<product.leftColumns.count {
@@ -43,26 +44,41 @@ public func multiplyTransposed<Scalar: KernelScalar>(
     return
   }
   for group in columnGroups(all, unit: kernels.panelWidth) {
-    addProducts(kernels, rows: rows, left: left, leftRowStride: leftRowStride, group)
+    addProducts(kernels, rows: rows, left: left, group)
   }
 }
 
-private func addProducts<Scalar: KernelScalar>(
+/// The same of a left operand in rows.
+public func multiplyTransposed<Scalar: KernelScalar>(
   _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int,
-  _ own: [TransposedProduct<Scalar>]
+  _ products: [TransposedProduct<Scalar>]
+) {
+  let left = GateMatrix(UnsafeMutablePointer(mutating: left), units: leftRowStride, columns: leftRowStride)
+  multiplyTransposed(kernels, rows: rows, left: left, products)
+}
+
+private func addProducts<Scalar: KernelScalar>(
+  _ kernels: borrowing KernelTable<Scalar>, rows: Int, left: GateMatrix<Scalar>, _ own: [TransposedProduct<Scalar>]
 ) {
   // Between two borders every product has all columns or none.
   let borders = Set(own.flatMap { [$0.leftColumns.lowerBound, $0.leftColumns.upperBound] }).sorted()
   var blocks: [Range<Int>] = []
   for (begin, end) in zip(borders, borders.dropFirst()) where own.contains(where: { $0.leftColumns.contains(begin) }) {
-    for first in stride(from: begin, to: end, by: packedWidth) { blocks.append(first..<min(first + packedWidth, end)) }
+    var first = begin
+    while first < end {
+      let next = min(left.blockEnd(after: first), end)
+      blocks.append(first..<next)
+      first = next
+    }
   }
   let work = own.reduce(0) { $0 &+ $1.leftColumns.count &* $1.rightColumns &* rows }
   let parts = ThreadPool.parts(multiplyAdds: work, units: blocks.count)
   let chunk = transposedChunk(Scalar.self, rows: rows, rightColumns: own.reduce(0) { $0 &+ $1.rightColumns })
   let kernels = copy kernels
+  let isBlocked = left.layout.isBlocked, leftRowStride = left.layout.rowStride
+  let blockWidth = WeightGradientArguments<Scalar>.blockWidth
   ThreadPool.run(parts: parts) { part in
-    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: packedWidth &* chunk) { memory in
+    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: isBlocked ? 1 : packedWidth &* chunk) { memory in
       // capacity above 0: there is an address.
       guard let packed = memory.baseAddress else { return }
       var first = 0
@@ -70,11 +86,15 @@ private func addProducts<Scalar: KernelScalar>(
         let depth = min(chunk, rows &- first)
         for index in slice(of: blocks.count, part: part, parts: parts, unit: 1) {
           let columns = blocks[index]
-          packBlocks(
-            left + (first &* leftRowStride &+ columns.lowerBound), columns: columns.count, rowStride: leftRowStride, depth: depth,
-            into: packed)
+          let source = left.address(column: columns.lowerBound) + first &* leftRowStride
+          var block = LeftBlock(first: source, second: source + blockWidth, rowStride: leftRowStride)
+          if !isBlocked {
+            packBlocks(source, columns: columns.count, rowStride: leftRowStride, depth: depth, into: packed)
+            block = LeftBlock(
+              first: UnsafePointer(packed), second: UnsafePointer(packed + blockWidth &* depth), rowStride: blockWidth)
+          }
           for product in own where product.leftColumns.contains(columns.lowerBound) {
-            addBlock(kernels, product, columns, packed: UnsafePointer(packed), rows: first..<first &+ depth, of: rows)
+            addBlock(kernels, product, columns, block, rows: first..<first &+ depth, of: rows)
           }
         }
         first &+= depth
@@ -83,8 +103,14 @@ private func addProducts<Scalar: KernelScalar>(
   }
 }
 
+/// `packedWidth` columns of `left` as the kernel takes them, in two halves.
+private struct LeftBlock<Scalar> {
+  var first, second: UnsafePointer<Scalar>
+  var rowStride: Int
+}
+
 /// Columns of `left` that are packed together: a cache line of floats.
-private let packedWidth = 16
+private var packedWidth: Int { GateLayout.blockWidth }
 
 /// What of the right operands a second-level cache holds.
 private let chunkBytes = 640 * 1024
@@ -136,7 +162,7 @@ private func columnGroups<Scalar: KernelScalar>(
 }
 
 private func addBlock<Scalar: KernelScalar>(
-  _ kernels: KernelTable<Scalar>, _ product: TransposedProduct<Scalar>, _ columns: Range<Int>, packed: UnsafePointer<Scalar>,
+  _ kernels: KernelTable<Scalar>, _ product: TransposedProduct<Scalar>, _ columns: Range<Int>, _ left: LeftBlock<Scalar>,
   rows: Range<Int>, of rowCount: Int
 ) {
   let blockWidth = WeightGradientArguments<Scalar>.blockWidth
@@ -144,9 +170,10 @@ private func addBlock<Scalar: KernelScalar>(
   while c < columns.count {
     kernels.weightGradient(
       WeightGradientArguments(
-        depth: rows.count, readableRows: rowCount &- rows.lowerBound, left: packed + c &* rows.count,
-        leftColumns: min(blockWidth, columns.count &- c), right: product.right + rows.lowerBound &* product.rightRowStride,
-        rightColumns: product.rightColumns, rightRowStride: product.rightRowStride,
+        depth: rows.count, readableRows: rowCount &- rows.lowerBound, left: c == 0 ? left.first : left.second,
+        leftColumns: min(blockWidth, columns.count &- c), leftRowStride: left.rowStride,
+        right: product.right + rows.lowerBound &* product.rightRowStride, rightColumns: product.rightColumns,
+        rightRowStride: product.rightRowStride,
         output: product.output + (columns.lowerBound &- product.leftColumns.lowerBound &+ c) &* product.outputRowStride,
         outputRowStride: product.outputRowStride, continues: rows.lowerBound > 0))
     c &+= blockWidth
@@ -185,13 +212,14 @@ public func copyBlockRow<Scalar>(_ source: UnsafePointer<Scalar>, to target: Uns
 }
 
 private func multiplyTransposedByBLAS<Scalar: KernelScalar>(
-  rows: Int, left: UnsafePointer<Scalar>, leftRowStride: Int, _ product: TransposedProduct<Scalar>
+  rows: Int, left: GateMatrix<Scalar>, _ product: TransposedProduct<Scalar>
 ) -> Bool {
   let outputs = product.leftColumns.count
-  guard BLAS.takes(rows: outputs, depth: rows, outputs: product.rightColumns) else { return false }
+  guard !left.layout.isBlocked, BLAS.takes(rows: outputs, depth: rows, outputs: product.rightColumns) else { return false }
   return BLAS.product(
     ProductArguments(
-      rows: outputs, depth: rows, outputs: product.rightColumns, input: left + product.leftColumns.lowerBound, inputRowStride: 1,
-      inputDepthStride: leftRowStride, weight: product.right, weightOutputStride: 1, weightDepthStride: product.rightRowStride,
-      start: nil, startRowStride: 0, output: product.output, outputRowStride: product.outputRowStride, order: .single))
+      rows: outputs, depth: rows, outputs: product.rightColumns, input: left.address(column: product.leftColumns.lowerBound),
+      inputRowStride: 1, inputDepthStride: left.layout.rowStride, weight: product.right, weightOutputStride: 1,
+      weightDepthStride: product.rightRowStride, start: nil, startRowStride: 0, output: product.output,
+      outputRowStride: product.outputRowStride, order: .single))
 }

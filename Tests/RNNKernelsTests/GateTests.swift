@@ -3,23 +3,30 @@ import XCTest
 @testable import RNNKernels
 
 /// The memory of one step of a cell: every array of `GateArguments`, with a gap of guard values after each.
-private struct GateMemory<Scalar: KernelScalar>: Equatable {
+private struct GateMemory<Scalar: KernelScalar> {
   /// In this order: gates, hidden, nextHidden, cell, nextCell, recurrentTerm, recurrentTermGradient, gateGradients,
-  /// nextHiddenGradient, hiddenGradient, cellGradient.
+  /// nextHiddenGradient, hiddenGradient, cellGradient, cellOutput.
   var arrays: [[Scalar]]
-  let rows, hiddenSize, gatesStride, gradientsStride: Int
+  let rows, hiddenSize, gatesStride: Int
+  let gradientsLayout, termGradientLayout: GateLayout
 
-  /// - Parameter realistic: Gates as σ and tanh give them, for backward kernels.
-  init(rows: Int, hiddenSize h: Int, gates: Int, realistic: Bool, seed: UInt64) {
+  /// - Parameters:
+  ///   - realistic: Gates as σ and tanh give them, for backward kernels.
+  ///   - inBlocks: Of two rows more, what a kernel writes for the gradients of weights; otherwise in rows.
+  init(rows: Int, hiddenSize h: Int, gates: Int, realistic: Bool, inBlocks: Bool = false, seed: UInt64) {
     self.rows = rows
     hiddenSize = h
     gatesStride = gates * h + 2
-    gradientsStride = gates * h + 1
+    let gradientsStride = gates * h + 1
+    gradientsLayout =
+      inBlocks ? GateLayout(units: h, blocksOfRows: rows + 2) : GateLayout(units: h, columns: gradientsStride)
+    termGradientLayout = inBlocks ? GateLayout(units: h, blocksOfRows: rows + 2) : GateLayout(units: h, columns: h)
     var numbers = TestNumbers(seed: seed)
     arrays = [numbers.array(rows * gatesStride + 5, scale: realistic ? 1 : 4)]
-    for _ in 1..<7 { arrays.append(numbers.array(rows * h + 5)) }
-    arrays.append(numbers.array(rows * gradientsStride + 5))
-    for _ in 8..<11 { arrays.append(numbers.array(rows * h + 5)) }
+    for _ in 1..<6 { arrays.append(numbers.array(rows * h + 5)) }
+    arrays.append(numbers.array(inBlocks ? termGradientLayout.gateStride : rows * h + 5))
+    arrays.append(numbers.array(inBlocks ? gates * gradientsLayout.gateStride : rows * gradientsStride + 5))
+    for _ in 8..<12 { arrays.append(numbers.array(rows * h + 5)) }
   }
 
   mutating func run(_ kernel: Kernel<GateArguments<Scalar>>, relu: Bool = false) {
@@ -35,11 +42,14 @@ private struct GateMemory<Scalar: KernelScalar>: Equatable {
     arguments.nextCell = pointers[4]
     arguments.recurrentTerm = pointers[5]
     arguments.recurrentTermGradient = pointers[6]
+    arguments.recurrentTermGradientLayout = termGradientLayout
     arguments.gateGradients = pointers[7]
-    arguments.gateGradientsStride = gradientsStride
+    arguments.gateGradientsLayout = gradientsLayout
     arguments.nextHiddenGradient = UnsafePointer(pointers[8])
     arguments.hiddenGradient = pointers[9]
     arguments.cellGradient = pointers[10]
+    arguments.cellOutput = pointers[11]
+    arguments.keepsCellOutput = true
     arguments.relu = relu
     kernel(arguments)
     for (i, pointer) in pointers.enumerated() {
@@ -49,20 +59,22 @@ private struct GateMemory<Scalar: KernelScalar>: Equatable {
   }
 
   subscript(_ array: Name, row: Int, column: Int) -> Scalar {
-    get { arrays[array.rawValue][row * stride(array) + column] }
-    set { arrays[array.rawValue][row * stride(array) + column] = newValue }
+    get { arrays[array.rawValue][place(array, row, column)] }
+    set { arrays[array.rawValue][place(array, row, column)] = newValue }
   }
 
   enum Name: Int, CaseIterable {
     case gates, hidden, nextHidden, cell, nextCell, recurrentTerm, recurrentTermGradient, gateGradients, nextHiddenGradient
-    case hiddenGradient, cellGradient
+    case hiddenGradient, cellGradient, cellOutput
   }
 
-  private func stride(_ name: Name) -> Int {
+  private func place(_ name: Name, _ row: Int, _ column: Int) -> Int {
     switch name {
-    case .gates: gatesStride
-    case .gateGradients: gradientsStride
-    default: hiddenSize
+    case .gates: row * gatesStride + column
+    case .gateGradients:
+      column / hiddenSize * gradientsLayout.gateStride + gradientsLayout.place(row: row, unit: column % hiddenSize)
+    case .recurrentTermGradient: termGradientLayout.place(row: row, unit: column)
+    default: row * hiddenSize + column
     }
   }
 }
@@ -89,12 +101,13 @@ final class GateTests: XCTestCase {
 
   /// Runs a kernel and a plain loop on the same memory, for every tail of every vector width, and compares all of it.
   private func check<Scalar: KernelScalar>(
-    _ name: String, gates: Int, realistic: Bool = false, relu: Bool = false,
+    _ name: String, gates: Int, realistic: Bool = false, relu: Bool = false, inBlocks: Bool = false,
     _ kernel: (KernelTable<Scalar>) -> Kernel<GateArguments<Scalar>>, line: UInt = #line, _ step: Step<Scalar>
   ) {
     for h in 1...33 {
       let rows = h % 3 + 1
-      let start = GateMemory<Scalar>(rows: rows, hiddenSize: h, gates: gates, realistic: realistic, seed: UInt64(h))
+      let start = GateMemory<Scalar>(
+        rows: rows, hiddenSize: h, gates: gates, realistic: realistic, inBlocks: inBlocks, seed: UInt64(h))
       var results: [InstructionSet: GateMemory<Scalar>] = [:]
       for set in InstructionSet.supported {
         let kernels = Scalar.table(of: set)
@@ -108,7 +121,7 @@ final class GateTests: XCTestCase {
         results[set] = found
       }
       // The contract: v3 and v4 agree in every bit.
-      if let v3 = results[.v3], let v4 = results[.v4] { XCTAssertEqual(v3, v4, "\(name), H = \(h)", line: line) }
+      if let v3 = results[.v3], let v4 = results[.v4] { XCTAssertEqual(v3.arrays, v4.arrays, "\(name), H = \(h)", line: line) }
     }
   }
 
@@ -127,17 +140,20 @@ final class GateTests: XCTestCase {
   }
 
   func testVanillaBackwardIsItsEquation() {
-    func check<Scalar: KernelScalar>(_ type: Scalar.Type) {
-      self.check("vanilla", gates: 1, { (table: KernelTable<Scalar>) in table.vanillaBackward }) { m, n, j, _ in
+    func check<Scalar: KernelScalar>(_ type: Scalar.Type, inBlocks: Bool) {
+      self.check("vanilla", gates: 1, inBlocks: inBlocks, { (table: KernelTable<Scalar>) in table.vanillaBackward }) { m, n, j, _ in
         let y = m[.nextHidden, n, j]
         m[.gateGradients, n, j] = m[.nextHiddenGradient, n, j] * (1 - y * y)
       }
-      self.check("vanilla relu", gates: 1, relu: true, { (table: KernelTable<Scalar>) in table.vanillaBackward }) { m, n, j, _ in
+      self.check("vanilla relu", gates: 1, relu: true, inBlocks: inBlocks, { (table: KernelTable<Scalar>) in table.vanillaBackward }) {
+        m, n, j, _ in
         m[.gateGradients, n, j] = m[.nextHidden, n, j] == 0 ? 0 : m[.nextHiddenGradient, n, j]
       }
     }
-    check(Float.self)
-    check(Double.self)
+    for inBlocks in [false, true] {
+      check(Float.self, inBlocks: inBlocks)
+      check(Double.self, inBlocks: inBlocks)
+    }
   }
 
   /// Where the result of relu is 0 its gradient is +0, whatever comes from above; NaN and the sign pass elsewhere.
@@ -161,7 +177,8 @@ final class GateTests: XCTestCase {
         let c = f * m[.cell, n, j] + i * g
         (m[.gates, n, j], m[.gates, n, h + j], m[.gates, n, 2 * h + j], m[.gates, n, 3 * h + j]) = (i, f, g, o)
         m[.nextCell, n, j] = c
-        m[.nextHidden, n, j] = o * reference.tanh(c)
+        m[.cellOutput, n, j] = reference.tanh(c)
+        m[.nextHidden, n, j] = o * m[.cellOutput, n, j]
       }
     }
     check(Float.self)
@@ -169,11 +186,12 @@ final class GateTests: XCTestCase {
   }
 
   func testLSTMBackwardIsItsEquations() {
-    func check<Scalar: KernelScalar>(_ type: Scalar.Type) {
-      self.check("LSTM", gates: 4, realistic: true, { (table: KernelTable<Scalar>) in table.lstmBackward }) { m, n, j, reference in
+    func check<Scalar: KernelScalar>(_ type: Scalar.Type, inBlocks: Bool) {
+      self.check("LSTM", gates: 4, realistic: true, inBlocks: inBlocks, { (table: KernelTable<Scalar>) in table.lstmBackward }) {
+        m, n, j, _ in
         let h = m.hiddenSize
         let (i, f) = (m[.gates, n, j], m[.gates, n, h + j]), (g, o) = (m[.gates, n, 2 * h + j], m[.gates, n, 3 * h + j])
-        let dh = m[.nextHiddenGradient, n, j], t = reference.tanh(m[.nextCell, n, j])
+        let dh = m[.nextHiddenGradient, n, j], t = m[.cellOutput, n, j]
         let dc = m[.cellGradient, n, j] + dh * o * (1 - t * t)
         m[.gateGradients, n, j] = dc * g * (i * (1 - i))
         m[.gateGradients, n, h + j] = dc * m[.cell, n, j] * (f * (1 - f))
@@ -182,8 +200,10 @@ final class GateTests: XCTestCase {
         m[.cellGradient, n, j] = dc * f
       }
     }
-    check(Float.self)
-    check(Double.self)
+    for inBlocks in [false, true] {
+      check(Float.self, inBlocks: inBlocks)
+      check(Double.self, inBlocks: inBlocks)
+    }
   }
 
   func testGRUGatesAreTheirEquations() {
@@ -220,29 +240,33 @@ final class GateTests: XCTestCase {
   }
 
   func testGRUBackwardIsItsEquationsInBothVariants() {
-    func check<Scalar: KernelScalar>(_ type: Scalar.Type) {
-      self.check("both", gates: 3, realistic: true, { (table: KernelTable<Scalar>) in table.gruBackward }) { m, n, j, _ in
+    func check<Scalar: KernelScalar>(_ type: Scalar.Type, inBlocks: Bool) {
+      self.check("both", gates: 3, realistic: true, inBlocks: inBlocks, { (table: KernelTable<Scalar>) in table.gruBackward }) {
+        m, n, j, _ in
         let h = m.hiddenSize, (z, candidate) = (m[.gates, n, h + j], m[.gates, n, 2 * h + j])
         let dh = m[.nextHiddenGradient, n, j]
         m[.gateGradients, n, h + j] = dh * (m[.hidden, n, j] - candidate) * (z * (1 - z))
         m[.gateGradients, n, 2 * h + j] = dh * (1 - z) * (1 - candidate * candidate)
         m[.hiddenGradient, n, j] = dh * z
       }
-      self.check("reset-before", gates: 3, realistic: true, { (table: KernelTable<Scalar>) in table.gruBeforeBackward }) {
+      self.check("reset-before", gates: 3, realistic: true, inBlocks: inBlocks, { (table: KernelTable<Scalar>) in table.gruBeforeBackward })
+      {
         m, n, j, _ in
         let r = m[.gates, n, j], dq = m[.recurrentTermGradient, n, j]
         m[.gateGradients, n, j] = dq * m[.hidden, n, j] * (r * (1 - r))
         m[.hiddenGradient, n, j] = m[.hiddenGradient, n, j] + dq * r
       }
-      self.check("reset-after", gates: 3, realistic: true, { (table: KernelTable<Scalar>) in table.gruAfterBackward }) {
+      self.check("reset-after", gates: 3, realistic: true, inBlocks: inBlocks, { (table: KernelTable<Scalar>) in table.gruAfterBackward }) {
         m, n, j, _ in
         let r = m[.gates, n, j], candidate = m[.gateGradients, n, 2 * m.hiddenSize + j]
         m[.gateGradients, n, j] = candidate * m[.recurrentTerm, n, j] * (r * (1 - r))
         m[.recurrentTermGradient, n, j] = candidate * r
       }
     }
-    check(Float.self)
-    check(Double.self)
+    for inBlocks in [false, true] {
+      check(Float.self, inBlocks: inBlocks)
+      check(Double.self, inBlocks: inBlocks)
+    }
   }
 
   /// At inference the state is advanced where it is.

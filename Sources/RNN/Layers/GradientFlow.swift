@@ -226,10 +226,11 @@ extension RecurrentWeights {
     arguments.nextHidden = step.nextHidden
     arguments.cell = step.cell
     arguments.nextCell = step.nextCell
+    if let cellOutput = step.cellOutput { arguments.cellOutput = cellOutput }
     arguments.recurrentTerm = step.recurrentTerm
     arguments.recurrentTermGradient = m.inner
     arguments.gateGradients = m.slopes
-    arguments.gateGradientsStride = gateWidth
+    arguments.gateGradientsLayout = GateLayout(units: h, columns: gateWidth)
     arguments.nextHiddenGradient = UnsafePointer(m.ones)
     arguments.hiddenGradient = m.passed
     arguments.cellGradient = m.cell

@@ -2,7 +2,28 @@ import RNNKernels
 
 /// Backpropagation through time of one layer in one direction.
 extension RecurrentWeights {
-  /// The recurrence: gradients of the gates of all steps into `scratch`, for `backwardProducts`.
+  /// Where a layer's gradients of all steps go in the memory of a pass.
+  ///
+  /// In blocks, where nobody reads them otherwise, so that the gradients of the weights need no packing. Of a small layer rows are as
+  /// good.
+  func gradients(
+    in scratch: BackwardScratch<Scalar>, _ batch: SequenceBatch, _ transposed: BackwardWeights<Scalar>.Layer, wantsInputGradient: Bool
+  ) -> LayerGradients<Scalar> {
+    let (h, cells) = (hiddenSize, batch.cellCount)
+    let gates = scratch.gateGradients, term = scratch.recurrentTermGradient
+    let termsInRows = GateMatrix(term, units: h, columns: h)
+    let isBlocked =
+      h >= 64 && !hasGeneralGates(keepsTrace: true) && transposed.recurrent.takesBlocks && transposed.candidate?.takesBlocks != false
+      && (!wantsInputGradient || transposed.input.takesBlocks)
+    guard isBlocked else {
+      return LayerGradients(gates: GateMatrix(gates, units: h, columns: gateWidth), recurrentTerm: termsInRows)
+    }
+    return LayerGradients(
+      gates: GateMatrix(gates, units: h, blocksOfRows: cells),
+      recurrentTerm: cell == .gru(.resetAfter) ? GateMatrix(term, units: h, blocksOfRows: cells) : termsInRows)
+  }
+
+  /// The recurrence: gradients of the gates of all steps into `gradients`, for `backwardProducts`.
   ///
   /// - Parameters:
   ///   - outputGradient: Column 0 of this direction in ∂L/∂output [T, N, W].
@@ -14,13 +35,16 @@ extension RecurrentWeights {
     _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ transposed: BackwardWeights<Scalar>.Layer,
     trace: RecurrentTrace<Scalar>, outputGradient: UnsafePointer<Scalar>, outputGradientStride: Int,
     hiddenGradient: UnsafeMutablePointer<Scalar>, cellGradient: UnsafeMutablePointer<Scalar>,
-    scratch: BackwardScratch<Scalar>, hiddenClip: Double, flow: LayerFlow?
+    into gradients: LayerGradients<Scalar>, scratch: BackwardScratch<Scalar>, hiddenClip: Double, flow: LayerFlow?
   ) {
-    let (n, width) = (batch.rowCount, gateWidth)
-    let gateGradients = scratch.gateGradients, termGradient = scratch.recurrentTermGradient
+    let n = batch.rowCount
     if batch.isRagged {
-      gateGradients.update(repeating: 0, count: batch.cellCount &* width)
-      if cell.isGRU { termGradient.update(repeating: 0, count: batch.cellCount &* hiddenSize) }
+      // The room that blocks need, rows have too.
+      let cells = batch.cellCount, h = hiddenSize
+      gradients.gates.base.update(repeating: 0, count: cells &* GateMatrix<Scalar>.blockedWidth(gates: gateCount, units: h))
+      if cell.isGRU {
+        gradients.recurrentTerm.base.update(repeating: 0, count: cells &* GateMatrix<Scalar>.blockedWidth(gates: 1, units: h))
+      }
       if hasProjection { scratch.hiddenGradients.update(repeating: 0, count: batch.cellCount &* stateSize) }
     }
     // The flow is a sum over all rows of a step: they stay together.
@@ -30,7 +54,7 @@ extension RecurrentWeights {
       retreat(
         ownKernels, batch, transposed, rows: rowSlice(of: n, part: part, parts: parts), trace: trace,
         outputGradient: outputGradient, outputGradientStride: outputGradientStride, hiddenGradient: hiddenGradient,
-        cellGradient: cellGradient, scratch: scratch, hiddenClip: hiddenClip, flow: flow)
+        cellGradient: cellGradient, into: gradients, scratch: scratch, hiddenClip: hiddenClip, flow: flow)
     }
   }
 
@@ -38,21 +62,22 @@ extension RecurrentWeights {
   ///
   /// - Parameters:
   ///   - input: X of the forward pass, [T, N, I], with zeros in padding.
-  ///   - inputGradient: [T, N, I]: ∂L/∂X is added to it; nil where nobody wants it.
-  ///   - gradients: ∂L/∂parameters of the whole network; this layer's part is overwritten.
+  ///   - inputGradient: [T, N, I]: receives ∂L/∂X, or ∂L/∂X is added to it; nil where nobody wants it.
+  ///   - parameterGradients: ∂L/∂parameters of the whole network; this layer's part is overwritten.
   func backwardProducts(
     _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ transposed: BackwardWeights<Scalar>.Layer,
     trace: RecurrentTrace<Scalar>, input: UnsafePointer<Scalar>, inputGradient: UnsafeMutablePointer<Scalar>?,
-    gradients: UnsafeMutablePointer<Scalar>?, scratch: BackwardScratch<Scalar>
+    addsToInputGradient: Bool, gradients: LayerGradients<Scalar>, parameterGradients: UnsafeMutablePointer<Scalar>?,
+    scratch: BackwardScratch<Scalar>
   ) {
-    let width = gateWidth
     if let inputGradient {
       transposed.input.multiplyOnThreads(
-        kernels, rows: batch.cellCount, input: scratch.gateGradients, inputRowStride: width,
-        start: inputGradient, startRowStride: inputSize, output: inputGradient, outputRowStride: inputSize)
+        kernels, rows: batch.cellCount, input: gradients.gates,
+        start: addsToInputGradient ? UnsafePointer(inputGradient) : nil, startRowStride: inputSize,
+        output: inputGradient, outputRowStride: inputSize)
     }
-    guard let gradients else { return }
-    addWeightGradients(kernels, batch, trace: trace, input: input, scratch: scratch, gradients: gradients)
+    guard let parameterGradients else { return }
+    addWeightGradients(kernels, batch, trace: trace, input: input, gradients, scratch: scratch, to: parameterGradients)
   }
 
   /// All steps of some rows, from the last to the first.
@@ -60,9 +85,9 @@ extension RecurrentWeights {
     _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, _ transposed: BackwardWeights<Scalar>.Layer,
     rows: Range<Int>, trace: RecurrentTrace<Scalar>, outputGradient: UnsafePointer<Scalar>, outputGradientStride: Int,
     hiddenGradient: UnsafeMutablePointer<Scalar>, cellGradient: UnsafeMutablePointer<Scalar>,
-    scratch: BackwardScratch<Scalar>, hiddenClip: Double, flow: LayerFlow?
+    into layer: LayerGradients<Scalar>, scratch: BackwardScratch<Scalar>, hiddenClip: Double, flow: LayerFlow?
   ) {
-    let (n, h, s, width) = (batch.rowCount, hiddenSize, stateSize, gateWidth)
+    let (n, h, s) = (batch.rowCount, hiddenSize, stateSize)
     var step = batch.stepCount &- 1
     while step >= 0 {
       let t = isReverse ? batch.stepCount &- 1 &- step : step
@@ -81,8 +106,7 @@ extension RecurrentWeights {
           if flow != nil { norms.clipped += sumOfSquares(kernels, dh, count: run.count &* s) }
         }
         let gradients = StepGradients(
-          hidden: dh, cell: dc, gates: scratch.gateGradients + place &* width,
-          recurrentTerm: scratch.recurrentTermGradient + place &* h,
+          hidden: dh, cell: dc, gates: layer.gates.rows(from: place), recurrentTerm: layer.recurrentTerm.rows(from: place),
           unprojected: scratch.unprojectedGradient + run.first &* h, masked: scratch.maskedGradient + run.first &* s,
           cellTotal: scratch.cellTotal + run.first &* h,
           recurrentMask: trace.recurrentMask.map { UnsafePointer($0 + run.first &* s) })
@@ -105,9 +129,9 @@ extension RecurrentWeights {
     /// [.., H], LSTM: ∂L/∂C′ from the next step, replaced by ∂L/∂C.
     var cell: UnsafeMutablePointer<Scalar>
     /// [.., G·H].
-    var gates: UnsafeMutablePointer<Scalar>
+    var gates: GateMatrix<Scalar>
     /// [.., H], GRU.
-    var recurrentTerm: UnsafeMutablePointer<Scalar>
+    var recurrentTerm: GateMatrix<Scalar>
     /// [.., H], projection.
     var unprojected: UnsafeMutablePointer<Scalar>
     /// [.., S], recurrent dropout: what comes back through the products; and the mask.
@@ -123,8 +147,8 @@ extension RecurrentWeights {
     _ kernels: borrowing KernelTable<Scalar>, _ transposed: BackwardWeights<Scalar>.Layer, _ step: StepArrays<Scalar>,
     _ gradients: StepGradients, _ norms: inout FlowSums, measuresCell: Bool
   ) {
-    let (h, s, width, rows) = (hiddenSize, stateSize, gateWidth, step.rows)
-    let dh = gradients.hidden, a = gradients.gates
+    let (h, s, rows) = (hiddenSize, stateSize, step.rows)
+    let dh = gradients.hidden
     var result = UnsafePointer(dh)
     if let projection = transposed.projection {
       projection.multiply(
@@ -142,22 +166,21 @@ extension RecurrentWeights {
 
     if hasGeneralGates(keepsTrace: true) {
       generalGatesBackward(
-        step, resultGradient: result, passedGradient: dh, cellGradient: gradients.cell, a,
-        recurrentTermGradient: gradients.recurrentTerm)
+        step, resultGradient: result, passedGradient: dh, cellGradient: gradients.cell, gradients.gates.base,
+        recurrentTermGradient: gradients.recurrentTerm.base)
       if cell == .gru(.resetBefore) {
-        multiplyCandidateBack(kernels, transposed, rows: rows, a, into: gradients.recurrentTerm)
-        generalResetBackward(step, a, recurrentTermGradient: gradients.recurrentTerm, addingTo: back)
+        multiplyCandidateBack(kernels, transposed, rows: rows, gradients)
+        generalResetBackward(step, gradients.gates.base, recurrentTermGradient: gradients.recurrentTerm.base, addingTo: back)
       }
     } else {
       gatesBackward(kernels, transposed, step, gradients, result)
     }
 
     transposed.recurrent.multiply(
-      kernels, rows: rows, input: a, inputRowStride: width, start: start, startRowStride: h, output: back, outputRowStride: s)
+      kernels, rows: rows, input: gradients.gates, start: start, startRowStride: h, output: back, outputRowStride: s)
     if cell == .gru(.resetAfter) {
       transposed.candidate?.multiply(
-        kernels, rows: rows, input: gradients.recurrentTerm, inputRowStride: h, start: back, startRowStride: h,
-        output: back, outputRowStride: h)
+        kernels, rows: rows, input: gradients.recurrentTerm, start: back, startRowStride: h, output: back, outputRowStride: h)
     }
     if let mask = gradients.recurrentMask {
       if cell.isGRU {
@@ -179,10 +202,12 @@ extension RecurrentWeights {
     arguments.nextHidden = step.nextHidden
     arguments.cell = step.cell
     arguments.nextCell = step.nextCell
+    if let cellOutput = step.cellOutput { arguments.cellOutput = cellOutput }
     arguments.recurrentTerm = step.recurrentTerm
-    arguments.recurrentTermGradient = gradients.recurrentTerm
-    arguments.gateGradients = gradients.gates
-    arguments.gateGradientsStride = gateWidth
+    arguments.recurrentTermGradient = gradients.recurrentTerm.base
+    arguments.recurrentTermGradientLayout = gradients.recurrentTerm.layout
+    arguments.gateGradients = gradients.gates.base
+    arguments.gateGradientsLayout = gradients.gates.layout
     arguments.nextHiddenGradient = resultGradient
     arguments.hiddenGradient = gradients.hidden
     arguments.cellGradient = gradients.cell
@@ -194,7 +219,7 @@ extension RecurrentWeights {
       kernels.lstmBackward(arguments)
     case .gru(.resetBefore):
       kernels.gruBackward(arguments)
-      multiplyCandidateBack(kernels, transposed, rows: step.rows, gradients.gates, into: gradients.recurrentTerm)
+      multiplyCandidateBack(kernels, transposed, rows: step.rows, gradients)
       kernels.gruBeforeBackward(arguments)
     case .gru(.resetAfter):
       kernels.gruBackward(arguments)
@@ -206,11 +231,11 @@ extension RecurrentWeights {
   @inline(__always)
   private func multiplyCandidateBack(
     _ kernels: borrowing KernelTable<Scalar>, _ transposed: BackwardWeights<Scalar>.Layer, rows: Int,
-    _ a: UnsafePointer<Scalar>, into gradient: UnsafeMutablePointer<Scalar>
+    _ gradients: StepGradients
   ) {
     transposed.candidate?.multiply(
-      kernels, rows: rows, input: a + CellKind.candidateGate &* hiddenSize, inputRowStride: gateWidth, start: nil,
-      startRowStride: 0, output: gradient, outputRowStride: hiddenSize)
+      kernels, rows: rows, input: gradients.gates, fromGate: CellKind.candidateGate, start: nil, startRowStride: 0,
+      output: gradients.recurrentTerm.base, outputRowStride: hiddenSize)
   }
 
   private func sumOfSquares(
@@ -263,10 +288,10 @@ extension RecurrentWeights {
   /// Sums over all steps and rows, in one chain of ascending rows for each element of a weight's gradient.
   private func addWeightGradients(
     _ kernels: borrowing KernelTable<Scalar>, _ batch: SequenceBatch, trace: RecurrentTrace<Scalar>,
-    input: UnsafePointer<Scalar>, scratch: BackwardScratch<Scalar>, gradients: UnsafeMutablePointer<Scalar>
+    input: UnsafePointer<Scalar>, _ layer: LayerGradients<Scalar>, scratch: BackwardScratch<Scalar>,
+    to gradients: UnsafeMutablePointer<Scalar>
   ) {
     let (h, s, width, rows) = (hiddenSize, stateSize, gateWidth, batch.cellCount)
-    let gateGradients = scratch.gateGradients
     let hiddenBefore = UnsafePointer(trace.hidden + (isReverse ? batch.rowCount &* s : 0))
     let hiddenInput = trace.maskedHidden.map { UnsafePointer($0) } ?? hiddenBefore
     let weightHHGradient = gradients + places.weightHH
@@ -285,12 +310,12 @@ extension RecurrentWeights {
           leftColumns: candidate..<width, right: UnsafePointer(trace.recurrentTerm), rightColumns: h, rightRowStride: h,
           output: weightHHGradient + candidate &* h, outputRowStride: h))
     }
-    multiplyTransposed(kernels, rows: rows, left: gateGradients, leftRowStride: width, products)
+    multiplyTransposed(kernels, rows: rows, left: layer.gates, products)
     if cell == .gru(.resetAfter) {
       let product = TransposedProduct(
         leftColumns: 0..<h, right: hiddenInput, rightColumns: h, rightRowStride: h, output: weightHHGradient + candidate &* h,
         outputRowStride: h)
-      multiplyTransposed(kernels, rows: rows, left: scratch.recurrentTermGradient, leftRowStride: h, [product])
+      multiplyTransposed(kernels, rows: rows, left: layer.recurrentTerm, [product])
     }
     if let unprojected = trace.unprojected {
       let product = TransposedProduct(
@@ -304,35 +329,18 @@ extension RecurrentWeights {
       let cellAfter = trace.cell + (isReverse ? 0 : batch.rowCount &* h)
       for (row, gate) in [CellKind.inputGate, CellKind.forgetGate, CellKind.outputGate].enumerated() {
         addDiagonalGradient(
-          rows: rows, gateGradients + gate &* h, gate == CellKind.outputGate ? cellAfter : cellBefore, into: target + row &* h)
+          rows: rows, layer.gates.base + gate &* h, gate == CellKind.outputGate ? cellAfter : cellBefore, into: target + row &* h)
       }
     }
     guard places.biasIH >= 0 else { return }
     let biasGradient = gradients + places.biasIH
-    sumColumns(kernels, rows: rows, columns: width, gateGradients, into: biasGradient)
+    layer.gates.sumColumns(kernels, rows: rows, gates: gateCount, into: biasGradient)
     guard places.biasHH >= 0 else { return }
     let recurrentBiasGradient = gradients + places.biasHH
     recurrentBiasGradient.update(from: biasGradient, count: width)
     if cell == .gru(.resetAfter) {
-      sumColumns(
-        kernels, rows: rows, columns: h, scratch.recurrentTermGradient,
-        into: recurrentBiasGradient + CellKind.candidateGate &* h)
-    }
-  }
-
-  /// sums[j] = Σ_r values[r, j], on as many threads as the work deserves.
-  private func sumColumns(
-    _ kernels: borrowing KernelTable<Scalar>, rows: Int, columns: Int, _ values: UnsafePointer<Scalar>,
-    into sums: UnsafeMutablePointer<Scalar>
-  ) {
-    // An addition that waits for memory costs about as much as ten products.
-    let parts = ThreadPool.parts(multiplyAdds: 10 &* rows &* columns, units: columns / 64)
-    let kernels = copy kernels
-    ThreadPool.run(parts: parts) { part in
-      let own = slice(of: columns, part: part, parts: parts, unit: 64)
-      kernels.columnSums(
-        ColumnSumArguments(
-          rows: rows, columns: own.count, values: values + own.lowerBound, valuesStride: columns, sums: sums + own.lowerBound))
+      layer.recurrentTerm.sumColumns(
+        kernels, rows: rows, gates: 1, into: recurrentBiasGradient + CellKind.candidateGate &* h)
     }
   }
 

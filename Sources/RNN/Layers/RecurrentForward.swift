@@ -16,9 +16,10 @@ struct StepArrays<Scalar: KernelScalar> {
   var recurrentTerm: UnsafeMutablePointer<Scalar>
   /// [.., H], projection: O ⊙ h(C′).
   var unprojected: UnsafeMutablePointer<Scalar>?
-  /// General gates, in training (h(C′) of an LSTM always).
-  var derivatives: UnsafeMutablePointer<Scalar>?
+  /// LSTM, in training, and of general gates always: h(C′).
   var cellOutput: UnsafeMutablePointer<Scalar>?
+  /// General gates, in training.
+  var derivatives: UnsafeMutablePointer<Scalar>?
   var cellOutputDerivative: UnsafeMutablePointer<Scalar>?
 }
 
@@ -144,6 +145,10 @@ extension RecurrentWeights {
       let after = trace.map { $0.hidden + stateSlots(t).after &* n &* s } ?? hidden
       let stepOutput = output + t &* n &* outputStride
       var r = rows.lowerBound
+      if !batch.isRagged && outputStride == s {
+        (stepOutput + r &* s).update(from: after + r &* s, count: rows.count &* s)
+        r = rows.upperBound
+      }
       while r < rows.upperBound {
         let line = stepOutput + r &* outputStride
         if batch.isActive(step: t, row: r) {
@@ -187,7 +192,7 @@ extension RecurrentWeights {
       nextHidden: trace.hidden + (after &* n &+ row) &* s,
       cell: UnsafePointer(trace.cell + (before &* n &+ row) &* h), nextCell: trace.cell + (after &* n &+ row) &* h,
       recurrentTerm: trace.recurrentTerm + place &* h, unprojected: trace.unprojected.map { $0 + place &* h },
-      derivatives: trace.derivatives.map { $0 + place &* gateWidth }, cellOutput: trace.cellOutput.map { $0 + place &* h },
+      cellOutput: trace.cellOutput.map { $0 + place &* h }, derivatives: trace.derivatives.map { $0 + place &* gateWidth },
       cellOutputDerivative: trace.cellOutputDerivative.map { $0 + place &* h })
   }
 
@@ -201,8 +206,8 @@ extension RecurrentWeights {
     return StepArrays(
       rows: rows, gates: gates, hidden: state, hiddenInput: state, nextHidden: state, cell: cell + place,
       nextCell: cell + place, recurrentTerm: scratch.recurrentTerm + place,
-      unprojected: hasProjection ? scratch.unprojected + place : nil, derivatives: nil,
-      cellOutput: scratch.cellOutput + place, cellOutputDerivative: nil)
+      unprojected: hasProjection ? scratch.unprojected + place : nil,
+      cellOutput: self.gates.isPlain ? nil : scratch.cellOutput + place, derivatives: nil, cellOutputDerivative: nil)
   }
 
   /// One step of some rows.
@@ -226,6 +231,10 @@ extension RecurrentWeights {
       case .lstm:
         arguments.cell = step.cell
         arguments.nextCell = step.nextCell
+        if let cellOutput = step.cellOutput {
+          arguments.cellOutput = cellOutput
+          arguments.keepsCellOutput = true
+        }
         kernels.lstmForward(arguments)
       case .gru(let variant):
         arguments.recurrentTerm = step.recurrentTerm

@@ -12,7 +12,7 @@ struct RecurrentTrace<Scalar: KernelScalar> {
   var recurrentTerm: UnsafeMutablePointer<Scalar>
   /// [T, N, G·H], general gates: f′ at the gates' sums.
   var derivatives: UnsafeMutablePointer<Scalar>?
-  /// [T, N, H] each, LSTM with general gates: h(C′) and h′(C′).
+  /// [T, N, H], LSTM: h(C′); and with general gates h′(C′).
   var cellOutput: UnsafeMutablePointer<Scalar>?
   var cellOutputDerivative: UnsafeMutablePointer<Scalar>?
   /// [T, N, H], projection: O ⊙ h(C′).
@@ -40,12 +40,10 @@ struct RecurrentTraceOffsets {
     hidden = try reserve(slots, layer.stateSize)
     if layer.cell.hasCellState { cell = try reserve(slots, layer.hiddenSize) }
     if layer.cell.isGRU { recurrentTerm = try reserve(cells, layer.hiddenSize) }
+    if layer.cell.hasCellState { cellOutput = try reserve(cells, layer.hiddenSize) }
     if general {
       derivatives = try reserve(cells, layer.gateWidth)
-      if layer.cell.hasCellState {
-        cellOutput = try reserve(cells, layer.hiddenSize)
-        cellOutputDerivative = try reserve(cells, layer.hiddenSize)
-      }
+      if layer.cell.hasCellState { cellOutputDerivative = try reserve(cells, layer.hiddenSize) }
     }
     if layer.hasProjection { unprojected = try reserve(cells, layer.hiddenSize) }
     if layer.recurrentDropout > 0 {
@@ -116,11 +114,19 @@ struct RecurrentScratchPlan {
   }
 }
 
+/// The gradients of one layer and direction for all steps, in the memory of a pass.
+struct LayerGradients<Scalar: KernelScalar> {
+  /// [T·N, G·H]: of the gates' sums.
+  var gates: GateMatrix<Scalar>
+  /// [T·N, H], GRU: of R ⊙ H, or of H W_hh + b_hh.
+  var recurrentTerm: GateMatrix<Scalar>
+}
+
 /// Memory of a backward pass, for the largest layer.
 struct BackwardScratch<Scalar: KernelScalar> {
-  /// [T, N, G·H].
+  /// [T·N, G·H], in rows or in blocks: `RecurrentWeights.gradients(in:_:_:wantsInputGradient:)`.
   var gateGradients: UnsafeMutablePointer<Scalar>
-  /// [T, N, H], GRU.
+  /// [T·N, H], GRU; the same.
   var recurrentTermGradient: UnsafeMutablePointer<Scalar>
   /// [T, N, P], projection: ∂L/∂H_t of every step.
   var hiddenGradients: UnsafeMutablePointer<Scalar>
@@ -142,10 +148,12 @@ struct BackwardScratchPlan {
   mutating func include<Scalar: KernelScalar>(
     _ layer: RecurrentWeights<Scalar>, cellCount: Int, rowCount: Int
   ) throws(RNNError) {
-    gateCount = max(gateCount, try checkedProduct(cellCount, layer.gateWidth, of: "gradients of the gates"))
-    if layer.cell.isGRU {
-      termCount = max(termCount, try checkedProduct(cellCount, layer.hiddenSize, of: "gradients of a layer"))
+    func blocks(_ gates: Int) throws(RNNError) -> Int {
+      let width = GateMatrix<Scalar>.blockedWidth(gates: gates, units: layer.hiddenSize)
+      return try checkedProduct(cellCount, width, of: "gradients of the gates")
     }
+    gateCount = max(gateCount, try blocks(layer.gateCount))
+    if layer.cell.isGRU { termCount = max(termCount, try blocks(1)) }
     let cells = try checkedProduct(rowCount, layer.hiddenSize, of: "a gradient of the state")
     if layer.cell.hasCellState { self.cellCount = max(self.cellCount, cells) }
     if layer.hasProjection {

@@ -2,7 +2,7 @@ import RNNKernels
 
 /// Memory of one backward pass.
 final class BackwardWorkspace<Scalar: KernelScalar> {
-  /// For each node ∂L/∂result, zeros at first; nil for tokens, and for an output whose gradient nobody wants.
+  /// For each node ∂L/∂result, zeros after `clear`; nil for tokens, and for an output whose gradient nobody wants.
   let nodeGradients: [UnsafeMutablePointer<Scalar>?]
   /// ∂L/∂result of an inner layer, and of the layer below it; they take turns.
   let layerGradients: (UnsafeMutablePointer<Scalar>, UnsafeMutablePointer<Scalar>)
@@ -14,15 +14,25 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
   /// All states for N rows.
   let stateGradient: UnsafeMutablePointer<Scalar>
   private let memory: MemoryLoan<Scalar>
-  /// Elements up to the end of the gradients of the nodes, and of the gradients of the state.
-  private let nodeCount, stateCount: Int
+  /// Elements of the gradient of each node, and whether the node is a feature input; elements of the gradients of the state.
+  private let nodes: [(count: Int, isInput: Bool)]
+  private let stateCount: Int
 
-  /// Zeros again, for another pass.
-  func clear() {
-    memory.baseAddress.update(repeating: 0, count: nodeCount)
+  /// Zeros, before every pass.
+  ///
+  /// - Parameters:
+  ///   - inputs: false where nobody wants their gradients.
+  ///   - output: false where all of ∂L/∂output is about to be written.
+  func clear(inputs: Bool = true, output: Bool = true) {
+    for (node, gradient) in nodeGradients.enumerated() {
+      guard let gradient, inputs || !nodes[node].isInput, output || node < nodes.count &- 1 else { continue }
+      gradient.update(repeating: 0, count: nodes[node].count)
+    }
     stateGradient.update(repeating: 0, count: stateCount)
   }
 
+  /// What is in the memory is unspecified until `clear`.
+  ///
   /// - Parameters:
   ///   - beginsAtOutput: false: passes begin with the gradient of what the last node reads.
   ///   - reserve: Where the memory comes from and goes back to.
@@ -33,14 +43,15 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     let cells = try checkedProduct(stepCount, rowCount, of: "steps and rows")
     var plan = MemoryPlan()
     var offsets: [Int] = []
+    var nodes: [(count: Int, isInput: Bool)] = []
     var layerCount = 0, directionCount = 0
     var scratchPlan = BackwardScratchPlan()
     for instruction in weights.instructions {
       let rows = instruction.isSingleStep ? rowCount : cells
       let isLeftOut = !beginsAtOutput && instruction.node == weights.instructions.count - 1
-      offsets.append(
-        instruction.kind == .tokenInput || isLeftOut
-          ? -1 : try plan.reserve(try checkedProduct(rows, instruction.size, of: "gradients of a node")))
+      let count = try checkedProduct(rows, instruction.size, of: "gradients of a node")
+      nodes.append((count, instruction.kind == .input))
+      offsets.append(instruction.kind == .tokenInput || isLeftOut ? -1 : try plan.reserve(count))
       switch instruction.kind {
       case .recurrent:
         if instruction.layerCount > 1 {
@@ -56,7 +67,7 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
         scratchPlan.operatorCount = max(scratchPlan.operatorCount, instruction.operatorScratchCount)
       }
     }
-    nodeCount = plan.count
+    self.nodes = nodes
     let firstLayer = try plan.reserve(layerCount), secondLayer = try plan.reserve(layerCount)
     let direction = (try plan.reserve(directionCount), try plan.reserve(directionCount))
     try scratchPlan.reserve(in: &plan)
@@ -72,7 +83,6 @@ final class BackwardWorkspace<Scalar: KernelScalar> {
     scratch = scratchPlan.scratch(base)
     secondScratch = secondPlan.scratch(base)
     stateGradient = base + state
-    clear()
   }
 }
 
@@ -207,11 +217,19 @@ extension Weights {
       var layerInputGradient = sourceGradient
       if layer > 0 {
         layerInput = (workspace.droppedInputs[first] ?? workspace.layerResults[first &- 1]).map { UnsafePointer($0) } ?? source
-        lower.update(repeating: 0, count: batch.cellCount &* instruction.size)
         layerInputGradient = lower
       }
       let sideBySide = sideBySideParts(instruction, layer: layer, batch)
       let ownKernels = copy kernels
+      func scratch(_ direction: Int) -> BackwardScratch<Scalar> {
+        sideBySide > 1 && direction == 1 ? memory.secondScratch : memory.scratch
+      }
+      func layerGradients(_ direction: Int) -> LayerGradients<Scalar> {
+        layers[first &+ direction].gradients(
+          in: scratch(direction), batch, transposed.layers[first &+ direction], wantsInputGradient: layerInputGradient != nil)
+      }
+      // One answer for both halves of the work: which library multiplies may change at any time.
+      let ownGradients = (layerGradients(0), layerGradients(instruction.directionCount &- 1))
       func recurrence(_ direction: Int) {
         let layout = instruction.direction(direction)
         let layerFlow = flow?.layer(first &+ direction, stepCount: batch.stepCount)
@@ -227,7 +245,7 @@ extension Weights {
           outputGradient: own, outputGradientStride: instruction.size,
           hiddenGradient: memory.stateGradient + layout.hiddenPlace(layer: layer, rows: n),
           cellGradient: memory.stateGradient + layout.cellPlace(layer: layer, rows: n),
-          scratch: sideBySide > 1 && direction == 1 ? memory.secondScratch : memory.scratch, hiddenClip: hiddenClip,
+          into: direction == 0 ? ownGradients.0 : ownGradients.1, scratch: scratch(direction), hiddenClip: hiddenClip,
           flow: layerFlow?.needsNorms == true ? layerFlow : nil)
       }
       if sideBySide > 1 { ThreadPool.run(parts: 2, recurrence) }
@@ -237,8 +255,10 @@ extension Weights {
         let layout = instruction.direction(direction)
         let trace = workspace.traces[first &+ direction], back = transposed.layers[first &+ direction]
         weights.backwardProducts(
-          kernels, batch, back, trace: trace, input: layerInput, inputGradient: layerInputGradient, gradients: gradients,
-          scratch: sideBySide > 1 && direction == 1 ? memory.secondScratch : memory.scratch)
+          kernels, batch, back, trace: trace, input: layerInput, inputGradient: layerInputGradient,
+          // The gradient of what is between layers comes from nowhere else.
+          addsToInputGradient: layer == 0 || direction > 0,
+          gradients: direction == 0 ? ownGradients.0 : ownGradients.1, parameterGradients: gradients, scratch: scratch(direction))
         let layerFlow = flow?.layer(first &+ direction, stepCount: batch.stepCount)
         let hiddenGradient = memory.stateGradient + layout.hiddenPlace(layer: layer, rows: n)
         let cellGradient = memory.stateGradient + layout.cellPlace(layer: layer, rows: n)

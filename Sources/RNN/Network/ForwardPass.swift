@@ -105,6 +105,7 @@ extension Weights {
   ) {
     guard let features = input.features else { return }
     let width = architecture.inputSize
+    if instruction.size == width { return result.update(from: features, count: batch.cellCount &* width) }
     for row in 0..<batch.cellCount {
       (result + row &* instruction.size).update(
         from: features + (row &* width &+ instruction.column), count: instruction.size)

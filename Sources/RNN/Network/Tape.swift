@@ -158,6 +158,7 @@ extension Network {
     let stateCount = architecture.stateCount * n
     let stateTarget = try stateGradient?.mutableValues(Scalar.self)
     withNumericMode {
+      memory.clear(inputs: outputs.inputGradient != nil, output: outputValues == nil)
       if let stateTarget {
         memory.stateGradient.update(from: stateTarget, count: stateCount)
         // A final state that is 0 whatever came before does not pass a gradient on.

@@ -94,7 +94,13 @@ final class StateObject {
 
 final class StreamObject {
   let stream: NetworkStream
-  init(_ stream: NetworkStream) { self.stream = stream }
+  /// The same, for a step, which has no time to count references.
+  let unmanaged: Unmanaged<NetworkStream>
+
+  init(_ stream: NetworkStream) {
+    self.stream = stream
+    unmanaged = Unmanaged.passUnretained(stream)
+  }
 }
 
 final class BuilderObject {

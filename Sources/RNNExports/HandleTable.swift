@@ -191,6 +191,12 @@ enum HandleTable {
       unsafeDowncast(object._withUnsafeGuaranteedRef { $0 }, to: Object.self)
     }
 
+    /// The same without counting a reference.
+    @inline(__always)
+    func read<Object: AnyObject, Result>(_ type: Object.Type, _ body: (Object) -> Result) -> Result {
+      object._withUnsafeGuaranteedRef { body(unsafeDowncast($0, to: Object.self)) }
+    }
+
     func end() {
       let slot = self.slot.assumingMemoryBound(to: Slot.self)
       // A shared call is one of many; an exclusive one is alone, and takes its mark along.

@@ -30,7 +30,11 @@ public func rnn_stream_create(
 @_cdecl("rnn_stream_step") @implementation
 public func rnn_stream_step(_ stream: OpaquePointer!) -> rnn_status {
   catchingErrors { () throws(RNNError) in
-    try withStream(stream) { (stream) throws(RNNError) in try stream.step() }
+    let borrowed = try HandleTable.borrow(stream, .stream, exclusively: true, named: "stream")
+    defer { borrowed.end() }
+    // Counting references on the way would take 20 ns of some 90.
+    if borrowed.read(StreamObject.self, { $0.unmanaged._withUnsafeGuaranteedRef { $0.stepPrepared() } }) { return }
+    try borrowed.object(as: StreamObject.self).stream.step()
   }
 }
 

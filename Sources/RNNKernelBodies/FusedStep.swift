@@ -6,6 +6,7 @@ import CRNNSupport
 //
 // Units go in groups of one vector. A panel has the weights of one group, [depth, gates, width]: one line for each k, with the
 // gates side by side. So has X W_x + b, [steps, rows, panels, gates, width]. Whatever is past the last unit is zero, and stays zero.
+// The last group may be one of half a vector (`KernelTarget.Half`): its panel lies behind the others, with lines of half the length.
 //
 // A single row may bring X itself: then each tile begins with its part of X W_x + b, so that a panel's weights of both products are read
 // one after the other, and going to and fro keeps half of both in a cache that they exceed.

@@ -46,7 +46,6 @@ public struct GateMatrix<Scalar: KernelScalar> {
   }
 
   /// sums[j] = Σ_r of column j, on as many threads as the work deserves.
-  ///
   public func sumColumns(
     _ kernels: borrowing KernelTable<Scalar>, rows: Int, gates: Int, into sums: UnsafeMutablePointer<Scalar>
   ) {

@@ -18,6 +18,9 @@ public final class NetworkStream {
   /// N.
   public let batchSize: Int
   private let core: Core
+  /// That of `core`, which keeps it, of one type: counting references takes as long as half a small step.
+  private let float32: Unmanaged<StreamCore<Float>>?
+  private let float64: Unmanaged<StreamCore<Double>>?
 
   private enum Core {
     case float32(StreamCore<Float>)
@@ -56,8 +59,12 @@ public final class NetworkStream {
     self.network = network
     self.batchSize = batchSize
     switch architecture.dataType {
-    case .float32: core = .float32(try StreamCore(network, form))
-    case .float64: core = .float64(try StreamCore(network, form))
+    case .float32:
+      let own = try StreamCore<Float>(network, form)
+      (core, float32, float64) = (.float32(own), Unmanaged.passUnretained(own), nil)
+    case .float64:
+      let own = try StreamCore<Double>(network, form)
+      (core, float32, float64) = (.float64(own), nil, Unmanaged.passUnretained(own))
     }
     try warmUp()
   }
@@ -110,10 +117,19 @@ public final class NetworkStream {
 
   /// One step from the bound input to the bound output.
   public func step() throws(RNNError) {
+    if stepPrepared() { return }
     switch core {
-    case .float32(let core): try core.step()
-    case .float64(let core): try core.step()
+    case .float32(let core): try core.stepGeneral()
+    case .float64(let core): try core.stepGeneral()
     }
+  }
+
+  /// The same of networks whose steps are prepared, of inputs, recurrent layers without options and linear layers; false, and nothing is
+  /// done, for others.
+  public func stepPrepared() -> Bool {
+    if let float32 { return float32._withUnsafeGuaranteedRef { $0.stepPrepared() } }
+    if let float64 { return float64._withUnsafeGuaranteedRef { $0.stepPrepared() } }
+    return false
   }
 
   /// T steps from and to memory of the caller, time-major.
@@ -242,13 +258,16 @@ private final class StreamCore<Scalar: KernelScalar> {
     if case .prepared(let plan, _) = version { plan.load(state.baseAddress) }
   }
 
-  func step() throws(RNNError) {
-    if let plan {
-      let mode = enterNumericMode()
-      plan._withUnsafeGuaranteedRef { $0.step() }
-      leaveNumericMode(mode)
-      return
-    }
+  @inline(__always)
+  func stepPrepared() -> Bool {
+    guard let plan else { return false }
+    let mode = enterNumericMode()
+    plan._withUnsafeGuaranteedRef { $0.step() }
+    leaveNumericMode(mode)
+    return true
+  }
+
+  func stepGeneral() throws(RNNError) {
     guard case .general(let weights, let fused) = version else { return }
     let architecture = weights.architecture
     let columns = architecture.tokenCount

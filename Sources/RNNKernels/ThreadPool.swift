@@ -288,8 +288,12 @@ public enum ThreadPool {
 
   fileprivate static func late() {
     lateCount.wrappingAdd(1, ordering: .relaxed)
-    let time = avoidance.load(ordering: .relaxed)
-    avoidedUntil.store(nanoseconds() &+ time, ordering: .relaxed)
+    let now = nanoseconds()
+    var time = avoidance.load(ordering: .relaxed)
+    // A thread that was late long ago says nothing about this time.
+    let until = avoidedUntil.load(ordering: .relaxed)
+    if now > until, now &- until > time { time = shortestAvoidance }
+    avoidedUntil.store(now &+ time, ordering: .relaxed)
     avoidance.store(min(2 &* time, longestAvoidance), ordering: .relaxed)
   }
 

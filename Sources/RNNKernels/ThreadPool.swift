@@ -187,7 +187,8 @@ public enum ThreadPool {
   private static func announce(_ number: UInt64, _ parts: UInt64, _ context: UnsafeRawPointer, _ body: @escaping Body) {
     shared.pointee.body = body
     shared.pointee.context = context
-    shared.pointee.job.store(number << 16 | parts, ordering: .releasing)
+    // Before any look at who sleeps: a worker that goes to sleep says so and then looks for a job, and one of both must see the other.
+    shared.pointee.job.store(number << 16 | parts, ordering: .sequentiallyConsistent)
     wake(workers: Int(parts & (withHelpers - 1)) - 1)
   }
 

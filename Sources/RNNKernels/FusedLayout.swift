@@ -40,10 +40,10 @@ public struct FusedLayout: Sendable {
     return (first, hasHalfPanel && first == wholePanelCount &* width ? halfWidth : width)
   }
 
-  /// Where the sum of a gate and unit is in a row.
-  func place(gate: Int, unit: Int) -> Int {
+  /// Where the sum of a gate and unit is in a row; or, in panels of so many lines, its first element.
+  func place(gate: Int, unit: Int, lines: Int = 1) -> Int {
     let panel = panel(of: unit)
-    return panel.first &* gates &+ gate &* panel.width &+ unit &- panel.first
+    return panel.first &* gates &* lines &+ gate &* panel.width &+ unit &- panel.first
   }
 
   /// Upper bounds of `rowWidth` and `stateWidth` on any instruction set and in any precision, for planning memory.
@@ -93,18 +93,19 @@ public struct FusedLayout: Sendable {
   private func forEachRow(lines: Int, _ body: (_ place: Int, _ lineWidth: Int, _ row: Int) -> Void) {
     for gate in 0..<gates {
       for unit in 0..<units {
-        let panel = panel(of: unit)
-        body(
-          panel.first &* gates &* lines &+ gate &* panel.width &+ unit &- panel.first, gates &* panel.width, gate &* units &+ unit)
+        body(place(gate: gate, unit: unit, lines: lines), gates &* panel(of: unit).width, gate &* units &+ unit)
       }
     }
   }
 }
 
 extension FusedArguments {
+  /// Panels that threads can share.
+  public var sharedPanelCount: Int { panelCount &+ (hasHalfPanel ? 1 : 0) }
+
   /// The share of a thread that has panels of its own.
   public func panels(part: Int, parts: Int) -> Self {
-    let all = panelCount &+ (hasHalfPanel ? 1 : 0)
+    let all = sharedPanelCount
     let own = slice(of: all, part: part, parts: parts, unit: 1)
     var result = self
     result.firstPanel = own.lowerBound

@@ -277,7 +277,7 @@ final class StreamPlan<Scalar: KernelScalar> {
     guard threadCount > 1 else { return }
     let size =
       (whole.depth + whole.inputDepth) * whole.rows * whole.xRowStride * MemoryLayout<Scalar>.size / (whole.isBFloat16 ? 2 : 1)
-    guard size >= Self.sharedStageSize, whole.panelCount + (whole.hasHalfPanel ? 1 : 0) >= threadCount else {
+    guard size >= Self.sharedStageSize, whole.sharedPanelCount >= threadCount else {
       return addStage([call] + Array(repeating: nil, count: threadCount - 1), isShared: false)
     }
     sharedSize += size
